@@ -1,0 +1,1 @@
+"""Grisaille's inference backend: a process of its own. Importing it loads neither torch nor numpy."""

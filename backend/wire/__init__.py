@@ -1,0 +1,22 @@
+"""The door between Blender's process and the backend's: what may pass, and how it is written.
+
+Imported by both sides. Standard library only at import; numpy is loaded when the first array is met.
+"""
+
+from .failure import Failure, FailureError, FailureKind
+from .maps import ControlMaps
+from .request import CONTROL_KINDS, Control, GenerationRequest, snap_size
+from .result import GenerationResult, Progress
+
+__all__ = [
+    "CONTROL_KINDS",
+    "Control",
+    "ControlMaps",
+    "Failure",
+    "FailureError",
+    "FailureKind",
+    "GenerationRequest",
+    "GenerationResult",
+    "Progress",
+    "snap_size",
+]

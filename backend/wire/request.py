@@ -1,0 +1,184 @@
+"""What decides the pixels of a picture, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .failure import FailureError, FailureKind
+
+CONTROL_KINDS = ("depth", "normal", "line")
+TASKS = ("text_to_image", "show_controls")
+SAMPLERS = ("euler",)
+SCHEDULES = ("simple",)
+SIZE_MULTIPLE = 16
+"""One FLUX token covers 16 x 16 pixels: 8 in the VAE, 2 in the transformer's patches."""
+SIZE_MIN = 64
+SIZE_MAX = 4096
+PIXELS_MAX = 2048 * 2048
+STEPS_MAX = 200
+SEED_MAX = 2**32 - 1
+PROMPT_MAX = 10_000
+
+
+def snap_size(width: int, height: int) -> tuple[int, int]:
+    """The nearest size in pixels that FLUX can make: both sides multiples of 16 within 64..4096.
+
+    A size of more than 2048 x 2048 pixels in all is scaled down, keeping its aspect.
+    """
+    shrink = min(1.0, math.sqrt(PIXELS_MAX / max(1, width * height)))
+    sides: list[int] = []
+    for side in (width, height):
+        wanted = side * shrink
+        snapped = round(wanted / SIZE_MULTIPLE) if shrink == 1.0 else int(wanted // SIZE_MULTIPLE)
+        sides.append(min(SIZE_MAX, max(SIZE_MIN, snapped * SIZE_MULTIPLE)))
+    while sides[0] * sides[1] > PIXELS_MAX:
+        sides[sides.index(max(sides))] -= SIZE_MULTIPLE
+    return sides[0], sides[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One ControlNet input: its map's kind, its weight (0..2), and the window of the steps (0..1) it acts in."""
+
+    kind: str
+    strength: float = 0.7
+    start: float = 0.0
+    end: float = 1.0
+
+    def check(self) -> None:
+        if self.kind not in CONTROL_KINDS:
+            raise _bad(
+                f"There is no control called {self.kind!r}.", f"Use one of {', '.join(CONTROL_KINDS)}."
+            )
+        _check_number(f"the {self.kind} control's strength", self.strength, 0.0, 2.0)
+        _check_number(f"the {self.kind} control's start", self.start, 0.0, 1.0)
+        _check_number(f"the {self.kind} control's end", self.end, 0.0, 1.0)
+        if self.start >= self.end:
+            raise _bad(f"The {self.kind} control ends before it starts.", "Set its end above its start.")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Everything that decides the pixels. Two equal Requests with equal maps make equal pictures.
+
+    width, height: pixels, multiples of 16. seed: 0..2**32 - 1. guidance: FLUX's distilled guidance (not CFG).
+    model: a name from the catalogue or a folder in the models folder, never a path.
+    """
+
+    prompt: str
+    width: int = 1024
+    height: int = 1024
+    seed: int = 0
+    steps: int = 20
+    guidance: float = 3.5
+    task: str = "text_to_image"
+    model: str = "sample"
+    sampler: str = "euler"
+    schedule: str = "simple"
+    controls: tuple[Control, ...] = ()
+
+    def check(self) -> None:
+        """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
+        self._check_types()
+        if self.task not in TASKS:
+            raise _bad(f"There is no task called {self.task!r}.", f"Use one of {', '.join(TASKS)}.")
+        if self.task == "text_to_image" and not self.prompt.strip():
+            raise _bad("The prompt is empty.", "Describe the picture in a few words.")
+        if len(self.prompt) > PROMPT_MAX:
+            raise _bad(f"The prompt has {len(self.prompt):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
+        check_size(self.width, self.height)
+        _check_number("the seed", self.seed, 0, SEED_MAX)
+        _check_number("the number of steps", self.steps, 1, STEPS_MAX)
+        _check_number("guidance", self.guidance, 0.0, 100.0)
+        self._check_names()
+        kinds = [control.kind for control in self.controls]
+        for control in self.controls:
+            control.check()
+        if len(set(kinds)) != len(kinds):
+            raise _bad("A control is there twice.", "Keep one control of each kind.")
+
+    def _check_types(self) -> None:
+        for name in ("prompt", "task", "model", "sampler", "schedule"):
+            if not isinstance(getattr(self, name), str):
+                raise _bad(f"The field {name} is not text.", "Give it as a string.")
+        for name in ("width", "height", "seed", "steps"):
+            if type(getattr(self, name)) is not int:
+                raise _bad(f"The field {name} is not a whole number.", "Give it as an integer.")
+
+    def _check_names(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise _bad(f"There is no sampler called {self.sampler!r}.", f"Use one of {', '.join(SAMPLERS)}.")
+        if self.schedule not in SCHEDULES:
+            raise _bad(
+                f"There is no schedule called {self.schedule!r}.", f"Use one of {', '.join(SCHEDULES)}."
+            )
+        if not is_plain_name(self.model):
+            raise _bad(f"{self.model!r} is not the name of a model.", "Choose a model from the list.")
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "controls": [asdict(control) for control in self.controls]}
+
+    @classmethod
+    def from_json(cls, data: object) -> GenerationRequest:
+        """The Request that `to_json` wrote, checked. Unknown or wrong fields are refused by name (`FailureError`)."""
+        values = _known_fields(cls, data, "the request")
+        controls = values.get("controls", [])
+        if not isinstance(controls, list):
+            raise _bad("The field controls is not a list.", "Give a list of controls.")
+        values["controls"] = tuple(Control(**_known_fields(Control, item, "a control")) for item in controls)
+        request = cls(**values)
+        request.check()
+        return request
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of the Request's canonical JSON."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises `FailureError` unless width and height (pixels) are a size that FLUX can make."""
+    hint = f"Choose sides of {SIZE_MIN} to {SIZE_MAX} pixels, {PIXELS_MAX // 1_000_000} megapixels in all at most."
+    if not (SIZE_MIN <= width <= SIZE_MAX and SIZE_MIN <= height <= SIZE_MAX):
+        raise _bad(f"A picture of {width} x {height} pixels cannot be made.", hint)
+    if width * height > PIXELS_MAX:
+        raise _bad(f"A picture of {width} x {height} pixels is too large.", hint)
+    if width % SIZE_MULTIPLE or height % SIZE_MULTIPLE:
+        snapped = snap_size(width, height)
+        raise _bad(
+            f"The sides {width} x {height} are not multiples of {SIZE_MULTIPLE}.",
+            f"The nearest size is {snapped[0]} x {snapped[1]}.",
+        )
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can stand for a folder in the models folder: no separators, no dots in front, 1..100 long."""
+    return 0 < len(name) <= 100 and not name.startswith(".") and all(c.isalnum() or c in "-_. " for c in name)
+
+
+def _known_fields(cls: type, data: object, what: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise _bad(f"{what.capitalize()} is not a table of fields.", "Send it as a JSON object.")
+    known = {field.name for field in fields(cls)}
+    unknown = sorted(str(key) for key in data if key not in known)
+    if unknown:
+        raise _bad(
+            f"Unknown field in {what}: {unknown[0]!r}.", "Update the side that sent it, or remove the field."
+        )
+    required = "prompt" if cls is GenerationRequest else "kind"
+    if required not in data:
+        raise _bad(f"The field {required} is missing in {what}.", "Send it.")
+    return dict(data)
+
+
+def _check_number(what: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise _bad(f"{what[0].upper()}{what[1:]} is {value!r}.", f"Choose {low:g} to {high:g}.")
+
+
+def _bad(message: str, hint: str) -> FailureError:
+    return FailureError.of(FailureKind.BAD_REQUEST, message, hint)

@@ -1,0 +1,39 @@
+"""What comes back for a Request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .request import GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a job is: `fraction` 0..1 never reaches 1 before the Result is there. `step` of `steps` within `stage`.
+
+    stage: "waiting", "loading", "text", "control", "denoising", "decoding" or "saving".
+    """
+
+    stage: str
+    step: int = 0
+    steps: int = 0
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """A finished picture.
+
+    png: a whole PNG file with its provenance in text chunks; empty when the task makes no picture.
+    control_pngs: the pictures the ControlNets got, by kind (task "show_controls"; else empty).
+    request: the Request as it really ran. plan: the settings the engine chose for this machine.
+    timings: seconds per stage. peak_memory: bytes.
+    """
+
+    request: GenerationRequest
+    png: bytes = b""
+    control_pngs: dict[str, bytes] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    peak_memory: int = 0
