@@ -1,0 +1,108 @@
+"""Runs the benchmarks, each in its own process and environment, and shows their ratios beside the targets."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.console import ROOT, ToolError, say, title
+from tools.environments import ALL, BACKEND, BLENDERS, Environment, Prepared, prepare
+from tools.staging import build_zip
+
+BENCHMARKS = ROOT / "tests" / "bench"
+IN_BLENDER = "IN_BLENDER = True"
+"""A benchmark module with this line runs in Blender's environments; the others run in .venv."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    where: str
+    name: str
+    ratio: float
+    target: float | None
+    detail: str
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return "reported"
+        return "ok" if self.ratio <= self.target else "MISSED"
+
+
+def run(only: Sequence[str], write: bool = False) -> int:
+    """Runs the benchmarks whose name holds one of `only`; returns 0 when all ran and met their targets, else 1."""
+    modules = sorted(path for path in BENCHMARKS.glob("bench_*.py") if not only or any(o in path.stem for o in only))
+    if not modules:
+        raise ToolError("There is no such benchmark: they are tests/bench/bench_*.py.")
+    prepared = prepare(ALL)
+    archive = build_zip()
+    rows: list[Row] = []
+    failed: list[str] = []
+    for module in modules:
+        for environment in _environments_of(module, prepared):
+            title(f"{module.stem} on {environment.purpose}")
+            figures = _run_module(module, environment, prepared, archive)
+            if figures is None:
+                failed.append(f"{module.stem} on {environment.purpose}")
+            else:
+                rows += [_row(environment, figure) for figure in figures]
+    table = markdown(rows)
+    say(f"\n{table}")
+    if write:
+        header = f"# Benchmarks\n\n`python3 build.py bench --write`, on {machine()}. Ratios within one run.\n\n"
+        (ROOT / "docs" / "benchmarks.md").write_text(header + table + "\n", encoding="utf-8")
+    missed = [row.name for row in rows if row.verdict == "MISSED"]
+    if failed:
+        say(f"\nBenchmarks that failed: {', '.join(failed)}")
+    say(f"\nbench: {len(rows)} figures, {len(missed)} missed, {len(failed)} benchmarks failed")
+    return 1 if missed or failed else 0
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table, as Markdown."""
+    lines = ["| where | figure | ratio | target | | detail |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        target = "" if row.target is None else f"≤ {row.target:g}"
+        lines.append(f"| {row.where} | {row.name} | {row.ratio:.3g} | {target} | {row.verdict} | {row.detail} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """The machine in a few words: system, processor type, number of cores."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, no statement about any other machine"
+
+
+def _environments_of(module: Path, prepared: Prepared) -> list[Environment]:
+    if IN_BLENDER not in module.read_text(encoding="utf-8").splitlines():
+        return [BACKEND]
+    for blender in BLENDERS:
+        if blender.name in prepared.missing:
+            say(f"{module.stem} on {blender.purpose}: skipped: {prepared.missing[blender.name]}")
+    return prepared.blenders()
+
+
+def _run_module(
+    module: Path, environment: Environment, prepared: Prepared, archive: Path
+) -> list[dict[str, Any]] | None:
+    answer = ROOT / "build" / f"{module.stem}{environment.name}.json"
+    answer.parent.mkdir(parents=True, exist_ok=True)
+    answer.unlink(missing_ok=True)
+    environ = {**os.environ, "GRISAILLE_PYTHON": str(prepared.python(BACKEND)), "GRISAILLE_ZIP": str(archive)}
+    command = [prepared.python(environment), "-m", "tests.bench.run_one", module.stem, answer]
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0 or not answer.exists():
+        return None
+    return json.loads(answer.read_text(encoding="utf-8"))
+
+
+def _row(environment: Environment, figure: dict[str, Any]) -> Row:
+    return Row(environment.purpose, figure["name"], figure["ratio"], figure["target"], figure["detail"])
