@@ -1,0 +1,161 @@
+"""The two verbs of this room: capture what a 3D view shows, capture what a camera renders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import bpy
+
+from ...backend.wire import CONTROL_KINDS, ControlMaps
+from .. import compat
+from .cycles_render import render_depth_and_normals
+from .decode import FloatArray
+from .errors import capture_error
+from .lines import lines_from_maps
+from .truths import truths_coincide
+from .view import View, view_of_camera, view_of_viewport
+
+LineSource = Literal["edges", "freestyle"]
+SIDE_MAX = 16384
+"""Pixels; what graphics cards and Blender's renders stop at."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The maps of one look at the scene, and where it was seen from."""
+
+    maps: ControlMaps
+    view: View
+
+
+def capture_viewport(
+    context: bpy.types.Context,
+    space: bpy.types.SpaceView3D,
+    region: bpy.types.Region,
+    width: int,
+    height: int,
+    kinds: Iterable[str],
+) -> Capture:
+    """What this 3D view shows (viewport truth), as the maps named in `kinds`, at a size in pixels.
+
+    Visibility, local view and modifier levels are the viewport's; what is edited or sculpted is shown as it is now.
+    Raises `FailureError` (capture_failed) where nothing can be drawn.
+    """
+    wanted = _checked(kinds, width, height)
+    if space is None or region is None or space.type != "VIEW_3D":
+        raise capture_error("There is no 3D view to capture.", "Open a 3D view, or capture through a camera instead.")
+    if not compat.gpu_context(start=True):
+        raise capture_error(
+            "This Blender cannot draw a 3D view without a window.", "Capture through a camera instead."
+        )
+    from .gpu_draw import draw_depth_and_normals
+
+    scene, view_layer = context.scene, context.view_layer
+    view_layer.update()
+    view = view_of_viewport(space, region, view_layer.depsgraph, scene, width, height)
+    depth, normal = draw_depth_and_normals(scene, view_layer, space, region, view)
+    return _finished(depth, normal, view, wanted)
+
+
+def capture_camera(
+    context: bpy.types.Context,
+    width: int,
+    height: int,
+    kinds: Iterable[str],
+    camera: bpy.types.Object | str | None = None,
+    line_source: LineSource = "edges",
+    scene: bpy.types.Scene | None = None,
+    view_layer: bpy.types.ViewLayer | str | None = None,
+) -> Capture:
+    """What a camera would render (render truth), as the maps named in `kinds`, at a size in pixels.
+
+    camera: an object or its name; the scene's camera when None. scene, view_layer: the context's when None; a view
+    layer is named within the scene. Drawn on the GPU where a 3D view shows the same as the render, else rendered by
+    Cycles. line_source: "edges" of depth and normals, or "freestyle", which costs seconds on dense scenes.
+    Raises `FailureError` (capture_failed): no such camera or layer, a render in the way, a render that failed.
+    """
+    wanted = _checked(kinds, width, height)
+    scene = scene or context.scene
+    layer = _view_layer(context, scene, view_layer)
+    layer.update()
+    lens = _camera(scene, camera)
+    view = view_of_camera(lens, layer.depsgraph, scene, width, height)
+    maps = None if line_source == "freestyle" and "line" in wanted else _drawn(context, scene, layer, view)
+    if maps is None:
+        if compat.is_rendering():
+            raise capture_error(
+                "Blender is rendering, and this scene needs a render of its own for its capture.",
+                "Wait for the render to end, or capture the 3D view instead.",
+            )
+        maps = render_depth_and_normals(scene, layer, lens, view)
+    return _finished(*maps, view, wanted)
+
+
+def _drawn(
+    context: bpy.types.Context, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, view: View
+) -> tuple[FloatArray, FloatArray] | None:
+    """Depth and normals drawn in a 3D view of the context's screen, or None where that is not the render's truth."""
+    if not compat.gpu_context() or context.screen is None:
+        return None
+    for area in context.screen.areas:
+        region = next((region for region in area.regions if region.type == "WINDOW"), None)
+        if area.type != "VIEW_3D" or region is None:
+            continue
+        space = area.spaces.active
+        if truths_coincide(scene, view_layer, space):
+            from .gpu_draw import draw_depth_and_normals
+
+            return draw_depth_and_normals(scene, view_layer, space, region, view)
+    return None
+
+
+def _finished(depth: FloatArray, normal: FloatArray, view: View, kinds: frozenset[str]) -> Capture:
+    line = lines_from_maps(depth, normal, view.projection) if "line" in kinds else None
+    maps = ControlMaps(
+        depth=depth if "depth" in kinds else None, normal=normal if "normal" in kinds else None, line=line
+    )
+    maps.check(view.width, view.height)
+    return Capture(maps, view)
+
+
+def _checked(kinds: Iterable[str], width: int, height: int) -> frozenset[str]:
+    wanted = frozenset(kinds)
+    unknown = sorted(wanted - set(CONTROL_KINDS))
+    if unknown:
+        raise capture_error(f"There is no map called {unknown[0]!r}.", f"Use {', '.join(CONTROL_KINDS)}.")
+    if not (0 < width <= SIDE_MAX and 0 < height <= SIDE_MAX):
+        raise capture_error(
+            f"A capture of {width} x {height} pixels cannot be made.", f"Choose sides of 1 to {SIDE_MAX} pixels."
+        )
+    return wanted
+
+
+def _view_layer(
+    context: bpy.types.Context, scene: bpy.types.Scene, wanted: bpy.types.ViewLayer | str | None
+) -> bpy.types.ViewLayer:
+    name = wanted if isinstance(wanted, str) or wanted is None else wanted.name
+    if name is None:
+        return context.view_layer if scene == context.scene else scene.view_layers[0]
+    layer = scene.view_layers.get(name)
+    if layer is None:
+        raise capture_error(
+            f"The scene {scene.name} has no view layer called {name!r}.",
+            f"Use {', '.join(layer.name for layer in scene.view_layers)}.",
+        )
+    return layer
+
+
+def _camera(scene: bpy.types.Scene, wanted: bpy.types.Object | str | None) -> bpy.types.Object:
+    if wanted is None:
+        if scene.camera is None:
+            raise capture_error(f"The scene {scene.name} has no camera.", "Add a camera, or capture the 3D view.")
+        wanted = scene.camera
+    name = wanted if isinstance(wanted, str) else wanted.name
+    camera = scene.objects.get(name)
+    if camera is None or camera.type != "CAMERA":
+        cameras = [item.name for item in scene.objects if item.type == "CAMERA"]
+        hint = f"Use {', '.join(cameras)}." if cameras else "Add a camera to the scene."
+        raise capture_error(f"The scene {scene.name} has no camera called {name!r}.", hint)
+    return camera

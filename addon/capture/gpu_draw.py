@@ -1,0 +1,107 @@
+"""One draw of Blender's viewport that gives depth and normals together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import bpy
+import gpu
+import numpy as np
+
+from .decode import FloatArray, camera_normals, planar_depth
+from .errors import capture_error
+from .view import View
+
+NORMAL_MATCAP = "check_normal+y.exr"
+SOLID_NORMALS = {
+    "type": "SOLID",
+    "light": "MATCAP",
+    "studio_light": NORMAL_MATCAP,
+    "color_type": "SINGLE",
+    "single_color": (1.0, 1.0, 1.0),
+    "show_object_outline": False,
+    "show_backface_culling": False,
+    "show_cavity": False,
+    "show_shadows": False,
+    "show_xray": False,
+    "show_specular_highlight": False,
+    "use_dof": False,
+}
+"""The shading under which a pixel's colour is its normal, and nothing else."""
+
+
+def draw_depth_and_normals(
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    space: bpy.types.SpaceView3D,
+    region: bpy.types.Region,
+    view: View,
+) -> tuple[FloatArray, FloatArray]:
+    """Depth (height, width) and camera-space normals (height, width, 3) of what the 3D view shows from `view`.
+
+    Units and axes as in `ControlMaps`. The 3D view's settings are the same after as before, also on an error.
+    Raises `FailureError` (capture_failed) when the graphics card has no room for the picture.
+    """
+    try:
+        offscreen = gpu.types.GPUOffScreen(view.width, view.height, format="RGBA16F")
+    except (RuntimeError, SystemError) as error:
+        raise capture_error(
+            "The graphics card could not make a picture of this size.", "Choose a smaller size.", str(error)
+        ) from error
+    try:
+        with _shading_that_shows_normals(space):
+            offscreen.draw_view3d(
+                scene,
+                view_layer,
+                space,
+                region,
+                view.world_to_view_matrix(),
+                view.projection_matrix(),
+                do_color_management=False,
+                draw_background=False,
+            )
+        window_depth, colour = _read(offscreen, view.width, view.height)
+    finally:
+        offscreen.free()
+    depth = planar_depth(window_depth, view.projection)
+    return depth, camera_normals(colour, depth, view.projection)
+
+
+def _read(offscreen: gpu.types.GPUOffScreen, width: int, height: int) -> tuple[FloatArray, FloatArray]:
+    with offscreen.bind():
+        framebuffer = gpu.state.active_framebuffer_get()
+        depth = np.asarray(framebuffer.read_depth(0, 0, width, height), np.float32)
+        colour = np.asarray(framebuffer.read_color(0, 0, width, height, 4, 0, "FLOAT"), np.float32)
+    return depth.reshape(height, width)[::-1], colour.reshape(height, width, 4)[::-1]
+
+
+@contextmanager
+def _shading_that_shows_normals(space: bpy.types.SpaceView3D) -> Iterator[None]:
+    antialiasing = bpy.context.preferences.system
+    preferences_were_changed = bpy.context.preferences.is_dirty
+    wanted: list[tuple[Any, str, Any]] = [(space.shading, name, value) for name, value in SOLID_NORMALS.items()]
+    wanted += [(space.overlay, "show_overlays", False), (space, "show_gizmo", False)]
+    # Blended edges would be neither surface's normal.
+    wanted += [(antialiasing, "viewport_aa", "OFF")]
+    with values_for_now(wanted):
+        yield
+    bpy.context.preferences.is_dirty = preferences_were_changed
+
+
+@contextmanager
+def values_for_now(wanted: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Sets (owner, property, value) in order, and puts the old values back in the opposite order."""
+    before: list[tuple[Any, str, Any]] = []
+    try:
+        for owner, name, value in wanted:
+            old = getattr(owner, name)
+            before.append((owner, name, old if isinstance(old, str | bool | int | float) else tuple(old)))
+            if before[-1][2] != value:
+                setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, old in reversed(before):
+            if getattr(owner, name) != old:
+                setattr(owner, name, old)
