@@ -1,0 +1,105 @@
+"""Measures how long Blender's window is held up by us while a job runs, and while none does."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import window
+
+SECONDS = 30.0
+
+
+class Watch:
+    """Notes the longest single run, in seconds, of each function it wraps."""
+
+    def __init__(self) -> None:
+        self.longest: dict[str, float] = {}
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.longest[name] = max(self.longest.get(name, 0.0), time.perf_counter() - start)
+
+        return timed
+
+
+def watch_callbacks(watch: Watch) -> None:
+    """Wraps every panel's and list's draw, the timer, and the handlers of the extension."""
+    for kind in (bpy.types.Panel, bpy.types.UIList, bpy.types.Menu):
+        for cls in kind.__subclasses__():
+            if cls.__module__.startswith(window.PACKAGE):
+                for name in ("draw", "draw_header", "draw_item"):
+                    if inspect.isfunction(vars(cls).get(name)):
+                        setattr(cls, name, _method(watch.wrap(f"{cls.__name__}.{name}", vars(cls)[name]), name))
+    arrivals = window.module("addon.results.arrivals")
+    bpy.app.timers.unregister(arrivals.tick)
+    bpy.app.timers.register(watch.wrap("timer", arrivals.tick), persistent=True)
+    for name, _ in arrivals.HANDLERS:
+        handlers = getattr(bpy.app.handlers, name)
+        for index, handler in enumerate(handlers):
+            if handler.__module__.startswith(window.PACKAGE):
+                handlers[index] = bpy.app.handlers.persistent(watch.wrap(name, handler))
+
+
+def _method(timed: Callable[..., Any], name: str) -> Callable[..., Any]:
+    # Blender counts the parameters of the functions that it calls.
+    if name == "draw_item":
+        return lambda self, context, layout, data, item, icon, active_data, active_property, index=0: timed(
+            self, context, layout, data, item, icon, active_data, active_property, index
+        )
+    return lambda self, context: timed(self, context)
+
+
+def ticks(go_on: Callable[[], bool]) -> Generator[float, None, list[float]]:
+    """The gaps, in seconds, between timer ticks of a window whose 3D view redraws at every tick."""
+    gaps: list[float] = []
+    last = time.perf_counter()
+    while go_on():
+        window.view3d()["area"].tag_redraw()
+        yield 0.0
+        now = time.perf_counter()
+        gaps.append(now - last)
+        last = now
+    return gaps
+
+
+def steps(settings: dict[str, Any]) -> window.Steps:
+    watch = Watch()
+    watch_callbacks(watch)
+    scene = bpy.context.scene
+    scene.grisaille.prompt = "a wooden cube"
+    scene.grisaille.steps = settings["steps"]
+    state = window.module("addon.state").get()
+    space = window.view3d()["space_data"]
+    space.show_region_ui = True
+    window.show_panel()
+    yield 2.0
+    end = time.perf_counter() + SECONDS
+    quiet = yield from ticks(lambda: time.perf_counter() < end)
+    quiet_longest = dict(watch.longest)
+    with bpy.context.temp_override(**window.view3d()):
+        bpy.ops.grisaille.generate("INVOKE_DEFAULT")
+    yield from window.until(lambda: any(job.progress for job in state.jobs.values()), 60)
+    busy = yield from ticks(lambda: bool(state.jobs))
+    yield 1.0
+    return {
+        "quiet": quiet,
+        "busy": busy,
+        "quiet_longest": quiet_longest,
+        "longest": watch.longest,
+        "results": len(scene.grisaille_history),
+    }
+
+
+window.drive(steps)
