@@ -1,0 +1,1 @@
+"""The model: files, tensors, a picture. No sockets, and no files but weights."""

@@ -1,0 +1,36 @@
+"""The loop: noise in, latents of a picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from torch import Tensor
+
+from .controls import Steering, summed_residuals
+from .forward import Prepared, transformer_velocity
+from .samplers import Callback, Sampler
+
+
+def denoise(
+    net: FluxTransformer2DModel,
+    latents: Tensor,
+    sigmas: Tensor,
+    prepared: Prepared,
+    controls: Sequence[Steering],
+    sampler: Sampler,
+    callback: Callback,
+) -> Tensor:
+    """(1, tokens, channels) float32 noise -> float32 latents at noise level 0, of the same shape.
+
+    sigmas: (steps + 1,) falling to 0. The net computes in the dtype of `prepared.text`. Whatever `callback`
+    raises ends the loop.
+    """
+    dtype = prepared.text.dtype
+
+    def model(x: Tensor, call: int) -> Tensor:
+        x = x.to(dtype)
+        residuals = summed_residuals(list(controls), x, call)
+        return transformer_velocity(net, x, prepared, call, residuals)
+
+    return sampler.run(model, latents, sigmas, callback)

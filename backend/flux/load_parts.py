@@ -1,0 +1,92 @@
+"""Loads what surrounds the transformer: ControlNets, VAE, text encoders, tokenizers, the schedule's shift.
+
+All of it from a folder on disk, by the libraries' own loaders with the network off, and strictly: a weight that is
+missing or of another shape is refused by name instead of being made up.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+
+from ..wire import FailureError, FailureKind
+from .schedules import Shift
+
+Part = TypeVar("Part", AutoencoderKL, FluxControlNetModel, CLIPTextModel, T5EncoderModel)
+Tokenizer = TypeVar("Tokenizer", CLIPTokenizer, T5TokenizerFast)
+
+
+def load_part(kind: type[Part], folder: Path, device: torch.device, dtype: torch.dtype) -> Part:
+    """A network of the class `kind` from config.json and safetensors in `folder`, in evaluation mode."""
+    require(folder, "config.json", "*.safetensors")
+    # diffusers and transformers name this argument differently.
+    as_dtype = {"torch_dtype": dtype} if kind in (AutoencoderKL, FluxControlNetModel) else {"dtype": dtype}
+    try:
+        part, report = kind.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **as_dtype
+        )
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise broken(folder, error) from error
+    wrong = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]))
+    if wrong:
+        raise FailureError.of(
+            FailureKind.MODEL_UNSUPPORTED,
+            f"The weights in {folder.name} lack {len(wrong)} of those the model needs, {wrong[0]!r} among them.",
+            "Download this model again, or choose another one.",
+            str(folder),
+        )
+    return part.to(device).eval().requires_grad_(False)
+
+
+def load_tokenizer(kind: type[Tokenizer], folder: Path) -> Tokenizer:
+    require(folder, "tokenizer_config.json")
+    try:
+        return kind.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare Exceptions for a damaged file
+        raise broken(folder, error) from error
+
+
+def load_shift(folder: Path) -> Shift:
+    """The schedule's shift from diffusers' scheduler_config.json."""
+    require(folder, "scheduler_config.json")
+    path = folder / "scheduler_config.json"
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Shift(
+            is_dynamic=bool(data.get("use_dynamic_shifting", False)),
+            base_tokens=int(data.get("base_image_seq_len", 256)),
+            max_tokens=int(data.get("max_image_seq_len", 4096)),
+            base_shift=float(data.get("base_shift", 0.5)),
+            max_shift=float(data.get("max_shift", 1.15)),
+            fixed=float(data.get("shift", 1.0)),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise broken(folder, error) from error
+
+
+def require(folder: Path, *patterns: str) -> None:
+    """Raises `FailureError` (model_missing) unless a file for each pattern is in the folder."""
+    for pattern in patterns:
+        if not any(path.is_file() for path in folder.glob(pattern)):
+            raise FailureError.of(
+                FailureKind.MODEL_MISSING,
+                f"The model's file {folder.name}/{pattern} is not there.",
+                "Download the model again, or choose another one.",
+                str(folder / pattern),
+            )
+
+
+def broken(folder: Path, error: Exception) -> FailureError:
+    return FailureError.of(
+        FailureKind.MODEL_BROKEN,
+        f"The model's files in {folder.name} are damaged and cannot be read.",
+        "Download the model again.",
+        f"{folder}: {type(error).__name__}: {error}",
+    )

@@ -1,0 +1,199 @@
+"""A model in memory, and the way from a Request to a picture through it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+
+from ..wire import FailureError, FailureKind, GenerationRequest
+from .controls import ControlNetSteering, step_weights
+from .denoise import denoise
+from .forward import Conditions, prepare
+from .latents import image_positions, noise, pack, unpack
+from .load_parts import load_part, load_shift, load_tokenizer
+from .load_transformer import LoadedTransformer, load_transformer
+from .preview import fit_latent_colours, preview
+from .samplers import SAMPLERS
+from .schedules import SCHEDULES, Shift
+from .text import TextEncoders
+from .vae import decode, encode, scale_factor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Picture = NDArray[np.uint8]
+
+PROMPTS_KEPT = 8
+without_gradients = torch.inference_mode
+"""Everything here runs inside `with without_gradients():`, loading too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where the parts lie. controlnets: folders, each loaded when a control first asks for it."""
+
+    transformer: Path
+    transformer_config: Path
+    vae: Path
+    text_encoder: Path
+    text_encoder_2: Path
+    tokenizer: Path
+    tokenizer_2: Path
+    scheduler: Path
+    max_text_tokens: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ControlInput:
+    """One control as the engine takes it. picture: (height, width, 3) uint8, what the net in `folder` gets."""
+
+    folder: Path
+    mode: int | None
+    picture: Picture
+    strength: float
+    start: float
+    end: float
+
+
+@dataclass(eq=False, slots=True)
+class FluxModel:
+    """Everything that was loaded from a model's folder, on one device."""
+
+    files: ModelFiles
+    device: torch.device
+    dtype: torch.dtype
+    transformer: LoadedTransformer
+    vae: AutoencoderKL
+    text: TextEncoders
+    shift: Shift
+    latent_colours: Tensor
+    nets: dict[Path, FluxControlNetModel] = field(default_factory=dict)
+    prompts: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
+
+    def controlnet(self, folder: Path) -> FluxControlNetModel:
+        if folder not in self.nets:
+            self.nets[folder] = load_part(FluxControlNetModel, folder, self.device, self.dtype)
+        return self.nets[folder]
+
+    def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """text and pooled in the model's dtype; the last few prompts are remembered."""
+        if prompt not in self.prompts:
+            text, pooled = self.text.encode(prompt)
+            self.prompts[prompt] = (text.to(self.device, self.dtype), pooled.to(self.device, self.dtype))
+        self.prompts.move_to_end(prompt)
+        while len(self.prompts) > PROMPTS_KEPT:
+            self.prompts.popitem(last=False)
+        return self.prompts[prompt]
+
+    def plan(self) -> dict[str, Any]:
+        """The settings that decide the pixels beside the Request."""
+        return {
+            "device": self.device.type,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "linears": dict(sorted(self.transformer.types.items())),
+            "torch": torch.__version__,
+        }
+
+
+def choose_device(name: str) -> tuple[torch.device, torch.dtype]:
+    """ "auto", or a torch device's name -> the device, and the dtype to compute in on it."""
+    if name == "auto":
+        has_mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    device = torch.device(name)
+    return device, torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, check: Callable[[], None]) -> FluxModel:
+    """Loads all but the ControlNets. `check` is called between the parts and ends the loading by raising."""
+    transformer = load_transformer(files.transformer, files.transformer_config, device, dtype)
+    check()
+    vae = load_part(AutoencoderKL, files.vae, device, dtype)
+    check()
+    clip = load_part(CLIPTextModel, files.text_encoder, device, dtype)
+    clip_tokenizer = load_tokenizer(CLIPTokenizer, files.tokenizer)
+    check()
+    t5 = load_part(T5EncoderModel, files.text_encoder_2, device, dtype)
+    t5_tokenizer = load_tokenizer(T5TokenizerFast, files.tokenizer_2)
+    text = TextEncoders(clip, clip_tokenizer, t5, t5_tokenizer, files.max_text_tokens)
+    check()
+    colours = fit_latent_colours(vae)
+    return FluxModel(files, device, dtype, transformer, vae, text, load_shift(files.scheduler), colours)
+
+
+@dataclass(eq=False, slots=True)
+class PictureJob:
+    """One picture on its way through a model: text, control, denoise, decode, in this order."""
+
+    model: FluxModel
+    request: GenerationRequest
+    controls: list[ControlInput]
+    sigmas: Tensor = field(init=False)
+    rows: int = field(init=False)
+    columns: int = field(init=False)
+    conditions: Conditions = field(init=False)
+    steering: list[ControlNetSteering] = field(init=False, default_factory=list)
+    tokens: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        factor = scale_factor(self.model.vae)
+        self.rows, self.columns = self.request.height // factor, self.request.width // factor
+        schedule = SCHEDULES[self.request.schedule]
+        self.sigmas = schedule(self.request.steps, self.rows * self.columns // 4, self.model.shift)
+
+    def read_text(self) -> None:
+        text, pooled = self.model.encode_prompt(self.request.prompt)
+        levels = SAMPLERS[self.request.sampler].levels(self.sigmas)
+        positions = image_positions(self.rows, self.columns).to(self.model.device)
+        self.conditions = Conditions(text, pooled, positions, levels, self.request.guidance)
+
+    def read_control(self, control: ControlInput) -> None:
+        """Takes one control in: its net, its picture through the VAE, its weights by step."""
+        net = self.model.controlnet(control.folder)
+        image = torch.from_numpy(control.picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+        latents = pack(encode(self.model.vae, image)).to(self.model.device, self.model.dtype)
+        weights = step_weights(control.strength, control.start, control.end, self.request.steps)
+        self.steering.append(ControlNetSteering.of(net, latents, control.mode, self.conditions, weights))
+
+    def start_noise(self) -> Tensor:
+        channels = self.model.transformer.model.config["in_channels"] // 4
+        return pack(noise(self.request.seed, channels, self.rows, self.columns))
+
+    def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
+        """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
+        net = self.model.transformer.model
+        self.tokens = denoise(
+            net,
+            self.start_noise().to(self.model.device),
+            self.sigmas,
+            prepare(net, self.conditions),
+            self.steering,
+            SAMPLERS[self.request.sampler],
+            on_step,
+        )
+        if not torch.isfinite(self.tokens).all():
+            raise FailureError.of(
+                FailureKind.MODEL_BROKEN,
+                "The model's numbers ran over, so there is no picture.",
+                "Lower the strength of the controls; if that does not help, download the model again.",
+            )
+
+    def preview(self, tokens: Tensor) -> Picture:
+        """(height, width, 3) uint8 of predicted tokens, small."""
+        return preview(tokens, self.rows, self.columns, self.model.latent_colours)
+
+    def decode(self) -> Picture:
+        """(height, width, 3) uint8: the finished picture."""
+        image = decode(self.model.vae, unpack(self.tokens, self.rows, self.columns))
+        pixels = (image[0].permute(1, 2, 0) / 2.0 + 0.5).clamp(0.0, 1.0)
+        return pixels.nan_to_num(0.0).mul(255.0).round().to(torch.uint8).cpu().numpy()

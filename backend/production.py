@@ -1,0 +1,247 @@
+"""Request -> Result: the one entry to everything below the door. Exceptions stop here and become Failures.
+
+Importing this loads neither torch nor numpy; the first job does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .failures import failure_of
+from .models import ModelFolder, find_model, model_names
+from .provenance import WeightDigests, encode_png, map_digests, provenance
+from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .flux.model import ControlInput, FluxModel, PictureJob
+
+    OnPreview = Callable[[NDArray[np.uint8]], None]
+
+OnProgress = Callable[[Progress], None]
+log = logging.getLogger("grisaille.production")
+
+STAGE_STARTS = {
+    "loading": 0.0,
+    "text": 0.10,
+    "control": 0.13,
+    "denoising": 0.18,
+    "decoding": 0.92,
+    "saving": 0.98,
+}
+"""The fraction at which each stage begins. The rest of the last stage is never told: 1 is the Result itself."""
+STAGE_ENDS = dict(zip(STAGE_STARTS, [*list(STAGE_STARTS.values())[1:], 0.99], strict=True))
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """One run: who to tell, when to stop, and how long each stage took."""
+
+    on_progress: OnProgress
+    on_preview: OnPreview
+    is_cancelled: Callable[[], bool]
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises `FailureError` (cancelled) when the user has asked to stop."""
+        if self.is_cancelled():
+            raise FailureError.of(FailureKind.CANCELLED, "The picture was cancelled.", "Press Generate to start again.")
+
+    def tell(self, stage: str, step: int = 0, steps: int = 0) -> None:
+        start, end = STAGE_STARTS[stage], STAGE_ENDS[stage]
+        self.on_progress(Progress(stage, step, steps, start + (end - start) * step / max(1, steps)))
+
+    @contextmanager
+    def stage(self, name: str, steps: int = 0) -> Iterator[None]:
+        """A stage of the job: told at its start, timed, and not begun when cancelled."""
+        self.check()
+        self.tell(name, 0, steps)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - began
+
+
+class Production:
+    """Makes pictures, one at a time, and keeps the last model loaded between them."""
+
+    def __init__(self, models_folder: Path, device: str = "auto") -> None:
+        """models_folder: holds one folder a model. device: "auto" or a torch device, such as "cpu" or "cuda:1"."""
+        self._models_folder = models_folder
+        self._device = device
+        self._loaded: tuple[tuple[object, ...], FluxModel] | None = None
+        self._digests = WeightDigests()
+
+    def model_names(self) -> list[str]:
+        return model_names(self._models_folder)
+
+    def run(
+        self,
+        request: GenerationRequest,
+        maps: ControlMaps,
+        *,
+        on_progress: OnProgress,
+        on_preview: OnPreview,
+        is_cancelled: Callable[[], bool],
+    ) -> GenerationResult | Failure:
+        """Makes the picture, or says why not; never raises.
+
+        on_progress: called with growing fractions below 1. on_preview: called with (height, width, 3) uint8, sides
+        of 128 pixels at most, after each step. is_cancelled: asked between steps and stages. All are called in the
+        calling thread.
+        """
+        job = _Job(on_progress, on_preview, is_cancelled)
+        try:
+            return self._run(request, maps, job)
+        except BaseException as error:
+            failure = failure_of(error)
+            if failure.kind == FailureKind.OUT_OF_MEMORY:
+                self.forget()
+            level = logging.INFO if failure.kind == FailureKind.CANCELLED else logging.ERROR
+            log.log(level, "%s: %s %s\n%s", failure.kind, failure.message, failure.hint, failure.detail)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            return failure
+
+    def forget(self) -> None:
+        """Lets go of the loaded model and the memory it took."""
+        if self._loaded is not None:
+            self._loaded = None
+            from .flux.memory import release
+
+            release()
+
+    def _run(self, request: GenerationRequest, maps: ControlMaps, job: _Job) -> GenerationResult:
+        request.check()
+        maps.check(request.width, request.height)
+        folder = find_model(self._models_folder, request.model)
+        job.check()
+        pictures = _control_pictures(request, maps, folder)
+        if request.task == "show_controls":
+            with job.stage("saving"):
+                pngs = {kind: encode_png(picture, {}) for kind, picture in pictures.items()}
+            return GenerationResult(request, control_pngs=pngs, timings=job.timings)
+        return self._picture(request, maps, folder, pictures, job)
+
+    def _picture(
+        self,
+        request: GenerationRequest,
+        maps: ControlMaps,
+        folder: ModelFolder,
+        pictures: dict[str, NDArray[np.uint8]],
+        job: _Job,
+    ) -> GenerationResult:
+        with job.stage("loading"):
+            # torch and diffusers take seconds to import, so a process that only waits never does.
+            from .flux.memory import peak_memory, reset_peak
+            from .flux.model import PictureJob, without_gradients
+
+            with without_gradients():
+                model = self._model(folder, job)
+            reset_peak(model.device)
+        with without_gradients():
+            picture_job = PictureJob(model, request, _control_inputs(request, folder, pictures))
+            pixels = _make(picture_job, job)
+        with job.stage("saving"):
+            digests = {
+                "request": request.digest(),
+                "maps": map_digests(maps),
+                "weights": self._digests.of(folder.files(), folder.path, job.check),
+            }
+            plan = {"model": folder.name, **model.plan()}
+            png = encode_png(pixels, provenance(request, digests, plan))
+        log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
+        return GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
+
+    def _model(self, folder: ModelFolder, job: _Job) -> FluxModel:
+        """The model, loaded now or still there from the last job; loaded again when a file of it has changed."""
+        from .flux.model import ModelFiles, choose_device, load_model
+
+        device, dtype = choose_device(self._device)
+        key = (folder, _fingerprint(folder), device)
+        if self._loaded is not None and self._loaded[0] == key:
+            return self._loaded[1]
+        self.forget()
+        log.info("loading %s on %s", folder.path, device)
+        files = ModelFiles(
+            folder.transformer, folder.transformer_config, max_text_tokens=folder.max_text_tokens, **folder.parts
+        )
+        model = load_model(files, device, dtype, job.check)
+        self._loaded = (key, model)
+        return model
+
+
+def _make(picture_job: PictureJob, job: _Job) -> NDArray[np.uint8]:
+    """Takes a picture through the stages of the engine, telling and asking in between."""
+    steps, controls = picture_job.request.steps, picture_job.controls
+    with job.stage("text"):
+        picture_job.read_text()
+    with job.stage("control", len(controls)):
+        for index, control in enumerate(controls):
+            job.check()
+            picture_job.read_control(control)
+            job.tell("control", index + 1, len(controls))
+    with job.stage("denoising", steps):
+
+        def on_step(step: int, tokens: Any) -> None:
+            job.tell("denoising", step + 1, steps)
+            job.on_preview(picture_job.preview(tokens))
+            job.check()
+
+        picture_job.denoise(on_step)
+    with job.stage("decoding"):
+        return picture_job.decode()
+
+
+def _control_pictures(
+    request: GenerationRequest, maps: ControlMaps, folder: ModelFolder
+) -> dict[str, NDArray[np.uint8]]:
+    """The pictures for the request's controls, by kind, before anything is loaded."""
+    from .flux.control_pictures import control_picture
+
+    pictures = {}
+    for control in request.controls:
+        found = folder.control(control.kind)
+        if found is None:
+            raise FailureError.of(
+                FailureKind.MODEL_UNSUPPORTED,
+                f"The model {folder.name!r} has no ControlNet for {control.kind} maps.",
+                f"Switch the {control.kind} control off, or choose a model that has one.",
+            )
+        pictures[control.kind] = control_picture(maps, control.kind, found[1].picture)
+    return pictures
+
+
+def _control_inputs(
+    request: GenerationRequest, folder: ModelFolder, pictures: dict[str, NDArray[np.uint8]]
+) -> list[ControlInput]:
+    """The controls that have a weight at all, as the engine takes them."""
+    from .flux.model import ControlInput
+
+    inputs = []
+    for control in request.controls:
+        found = folder.control(control.kind)
+        if found is not None and control.strength > 0.0:
+            net, kind = found
+            picture = pictures[control.kind]
+            inputs.append(ControlInput(net.folder, kind.mode, picture, control.strength, control.start, control.end))
+    return inputs
+
+
+def _fingerprint(folder: ModelFolder) -> str:
+    """Changes when any file of the model does."""
+    digest = hashlib.sha256()
+    for path in folder.files():
+        status = path.stat()
+        digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}\n".encode())
+    return digest.hexdigest()
