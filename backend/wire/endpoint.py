@@ -1,0 +1,109 @@
+"""Where the backend listens: a unix socket in a folder of its own, or a port of 127.0.0.1 that the system picks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+UNIX_PATH_MAX = 100
+"""Bytes; the systems allow 104 (macOS) to 108 (Linux) with the closing zero."""
+TRANSPORTS = ("auto", "unix", "tcp")
+TEMPORARY_PREFIX = "grisaille-"
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Either the path of a unix socket, or a port of 127.0.0.1 (then `path` is empty)."""
+
+    path: str = ""
+    port: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "port": self.port}
+
+    @classmethod
+    def from_json(cls, data: object) -> Endpoint:
+        """Raises `ValueError` when `data` is not what `to_json` writes."""
+        if not isinstance(data, dict) or set(data) != {"path", "port"}:
+            raise ValueError("an endpoint has exactly path and port")
+        path, port = data["path"], data["port"]
+        if not isinstance(path, str) or type(port) is not int or not 0 <= port < 65536 or bool(path) == bool(port):
+            raise ValueError("an endpoint is a path or a port")
+        return cls(path, port)
+
+    def connect(self, timeout: float) -> socket.socket:
+        """A connection to it. Raises `OSError`."""
+        sock = _new_socket(bool(self.path))
+        try:
+            sock.settimeout(timeout)
+            sock.connect(self.path or (_HOST, self.port))
+            tune(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def remove(self) -> None:
+        """Takes away the socket and its folder, also when the process that listened there was killed."""
+        if self.path:
+            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+
+
+def listen(run_folder: Path, transport: str = "auto") -> tuple[socket.socket, Endpoint]:
+    """A listening socket that only this user can reach. Raises `OSError`."""
+    if transport == "tcp" or not hasattr(socket, "AF_UNIX"):
+        listener = _new_socket(False)
+        with _closed_on_error(listener):
+            if os.name == "nt":
+                # Else another program of this user could listen on the same port.
+                listener.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE"), 1)  # noqa: B009
+            listener.bind((_HOST, 0))
+            listener.listen(16)
+            return listener, Endpoint(port=listener.getsockname()[1])
+    path = _private_folder(run_folder) / "socket"
+    listener = _new_socket(True)
+    with _closed_on_error(listener):
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+        listener.listen(16)
+        return listener, Endpoint(path=os.fspath(path))
+
+
+def tune(sock: socket.socket) -> None:
+    """Asks for large buffers and no delay of small messages, where the system knows of it."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, 2**20)
+
+
+def _private_folder(run_folder: Path) -> Path:
+    """A new 0700 folder, in `run_folder` unless that makes a socket's path too long."""
+    folder = run_folder.resolve() / f"{os.getpid()}-{secrets.token_hex(4)}"
+    if len(os.fsencode(folder / "socket")) > UNIX_PATH_MAX:
+        return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-"))
+    run_folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _new_socket(is_unix: bool) -> socket.socket:
+    return socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET, socket.SOCK_STREAM)
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: socket.socket):
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
