@@ -14,23 +14,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = "bl_ext.user_default.grisaille"
+PROFILE = tempfile.mkdtemp(prefix="grisaille-profile-")
+# Before anything imports bpy, which reads it once.
+os.environ["BLENDER_USER_RESOURCES"] = PROFILE
 
 
 @pytest.fixture(scope="session")
 def grisaille() -> Iterator[ModuleType]:
     """The installed, enabled extension's package, as Blender sees it."""
-    profile = tempfile.mkdtemp(prefix="grisaille-profile-")
-    os.environ["BLENDER_USER_RESOURCES"] = profile
     import bpy
 
     sys.path.insert(0, str(ROOT))
     from tools.staging import build_zip
 
-    archive = build_zip(Path(profile) / "dist")
+    archive = build_zip(Path(PROFILE) / "dist")
     bpy.ops.wm.read_factory_settings()
-    bpy.ops.extensions.package_install_files(
-        filepath=str(archive), repo="user_default", enable_on_install=True
-    )
+    bpy.ops.extensions.package_install_files(filepath=str(archive), repo="user_default", enable_on_install=True)
     yield importlib.import_module(PACKAGE)
     bpy.ops.preferences.addon_disable(module=PACKAGE)
 
@@ -42,3 +41,23 @@ def factory(grisaille: ModuleType) -> ModuleType:
 
     bpy.ops.wm.read_homefile(use_empty=False, use_factory_startup=True)
     return grisaille
+
+
+@pytest.fixture
+def fake_link(factory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """The extension with `fakes.FakeLink` in the backend's place, and one model called "tiny"."""
+    from tests.addon import fakes
+
+    state = fakes.module("addon.state")
+    state.get().close()
+    models = tmp_path / "models"
+    (models / "tiny").mkdir(parents=True)
+    (models / "tiny" / "model.json").write_text("{}")
+    monkeypatch.setenv("GRISAILLE_PYTHON", sys.executable)
+    monkeypatch.setenv("GRISAILLE_MODELS", str(models))
+    monkeypatch.setenv("GRISAILLE_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(fakes.module("addon.link"), "Link", fakes.FakeLink)
+    fresh = state.State(previews=state.get().previews, command=state.get().command)
+    monkeypatch.setitem(vars(sys.modules[state.HOLDER]), "state", fresh)
+    yield fresh.connect(fakes.module("addon.preferences").backend_place())
+    state.get().close()

@@ -1,0 +1,35 @@
+"""One verb a file: gather, call a room, report."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import cancel, controls, folders, generate, render, results, view
+
+CLASSES = (
+    generate.GRISAILLE_OT_generate,
+    cancel.GRISAILLE_OT_cancel,
+    controls.GRISAILLE_OT_show_controls,
+    render.GRISAILLE_OT_render_depth_to_image,
+    view.GRISAILLE_OT_view_restore,
+    results.GRISAILLE_OT_result_apply,
+    results.GRISAILLE_OT_result_settings,
+    results.GRISAILLE_OT_result_remove,
+    results.GRISAILLE_OT_results_recover,
+    results.GRISAILLE_OT_results_discard,
+    results.GRISAILLE_OT_materials_restore,
+    results.GRISAILLE_OT_failure_dismiss,
+    folders.GRISAILLE_OT_log_folder_open,
+)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.TOPBAR_MT_render.append(render.draw_in_render_menu)
+
+
+def unregister() -> None:
+    bpy.types.TOPBAR_MT_render.remove(render.draw_in_render_menu)
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

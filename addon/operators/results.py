@@ -1,0 +1,151 @@
+"""What can be done with a result: show it elsewhere, use its settings again, remove it."""
+
+from __future__ import annotations
+
+import json
+
+import bpy
+
+from ...backend.wire import FailureError
+from .. import settings, state
+from ..results import arrivals, history
+from . import jobs
+
+
+class _OnResult:
+    """An operator on one result: by its job id, else the one chosen in the list."""
+
+    job_id: bpy.props.StringProperty(name="Job", options={"SKIP_SAVE"})  # pyright: ignore
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.scene is not None and len(history.of(context.scene)):
+            return True
+        cls.poll_message_set("There is no result yet")  # pyright: ignore[reportAttributeAccessIssue]
+        return False
+
+    def entry(self, context: bpy.types.Context) -> history.GrisailleResult | None:
+        return history.entry_of(self.job_id) if self.job_id else history.active(context.scene)
+
+
+class GRISAILLE_OT_result_apply(_OnResult, bpy.types.Operator):
+    """Show this picture in one more place"""
+
+    bl_idname = "grisaille.result_apply"
+    bl_label = "Show Result"
+    bl_options = {"UNDO"}  # noqa: RUF012
+
+    destination: bpy.props.EnumProperty(  # pyright: ignore
+        name="Place", items=settings.DESTINATIONS, options={"SKIP_SAVE"}
+    )
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        chosen = properties.destination  # pyright: ignore[reportAttributeAccessIssue]
+        return next(item[2] for item in settings.DESTINATIONS if item[0] == chosen)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = self.entry(context)
+        if entry is None or entry.image is None:
+            self.report({"ERROR"}, "This result is no longer in the file. Choose another one.")
+            return {"CANCELLED"}
+        if self.destination == "MATERIAL":
+            # The selection now, not the one there was when the picture was asked for.
+            names = [found.name for found in context.selected_objects if hasattr(found.data, "materials")]
+            entry.origin = json.dumps({**history.origin_of(entry), "objects": json.dumps(names)})
+        try:
+            arrivals.apply(entry, self.destination)
+        except FailureError as error:
+            return jobs.fail(self, error.failure)
+        return {"FINISHED"}
+
+
+class GRISAILLE_OT_result_settings(_OnResult, bpy.types.Operator):
+    """Set prompt, size, seed, steps and controls as they were for this picture"""
+
+    bl_idname = "grisaille.result_settings"
+    bl_label = "Use Its Settings"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = self.entry(context)
+        if entry is None:
+            return {"CANCELLED"}
+        try:
+            settings.from_request(settings.of(context.scene), history.request_of(entry))
+        except FailureError as error:
+            return jobs.fail(self, error.failure)
+        return {"FINISHED"}
+
+
+class GRISAILLE_OT_result_remove(_OnResult, bpy.types.Operator):
+    """Remove this picture from the history. Where the scene shows it, it stays"""
+
+    bl_idname = "grisaille.result_remove"
+    bl_label = "Remove Result"
+    bl_options = {"UNDO"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = self.entry(context)
+        if entry is None:
+            return {"CANCELLED"}
+        job_id = entry.job_id
+        history.remove(job_id)
+        arrivals.discard([job_id])
+        return {"FINISHED"}
+
+
+class GRISAILLE_OT_results_recover(bpy.types.Operator):
+    """Bring pictures of other files, and of work that was never saved, into this file"""
+
+    bl_idname = "grisaille.results_recover"
+    bl_label = "Recover"
+    bl_options = {"UNDO"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        count = arrivals.recover(arrivals.elsewhere())
+        self.report({"INFO"}, f"{count} pictures recovered")
+        return {"FINISHED"}
+
+
+class GRISAILLE_OT_results_discard(bpy.types.Operator):
+    """Delete from disk the pictures of other files that no saved file holds. This cannot be undone"""
+
+    bl_idname = "grisaille.results_discard"
+    bl_label = "Discard"
+    bl_options = set()  # noqa: RUF012
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(self, event)  # pyright: ignore[reportReturnType]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        arrivals.discard(arrivals.elsewhere())
+        return {"FINISHED"}
+
+
+class GRISAILLE_OT_materials_restore(bpy.types.Operator):
+    """Give the selected objects back the materials they had before a picture was projected on them"""
+
+    bl_idname = "grisaille.materials_restore"
+    bl_label = "Restore Materials"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        from ..texturing import restore
+
+        if not restore(list(context.selected_objects)):
+            self.report({"INFO"}, "No selected object has a projected picture")
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class GRISAILLE_OT_failure_dismiss(bpy.types.Operator):
+    """Take this message away"""
+
+    bl_idname = "grisaille.failure_dismiss"
+    bl_label = "Dismiss"
+    bl_options = set()  # noqa: RUF012
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        state.get().failure = None
+        return {"FINISHED"}

@@ -1,0 +1,56 @@
+"""Where a result comes from and belongs to. It travels with the job and is on disk beside the result."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import bpy
+
+from .. import state
+
+if TYPE_CHECKING:
+    from ..capture import View
+
+
+def make(scene: bpy.types.Scene, view: View, destination: str, objects: list[str], distance: float) -> dict[str, str]:
+    """The origin of a job started in `scene` now. `distance`: from the view's point to the nearest thing, scene units.
+
+    objects: names of those that a projected material goes on.
+    """
+    return {
+        "file": bpy.data.filepath,
+        "session": state.get().session,
+        "scene": scene.name,
+        "view": json.dumps(view.to_json()),
+        "destination": destination,
+        "objects": json.dumps(objects),
+        "distance": repr(distance),
+    }
+
+
+def is_of_this_file(origin: dict[str, str]) -> bool:
+    """Whether the job was started in the file that is open now, in this session or from the same path before."""
+    if origin.get("session") == state.get().session:
+        return True
+    return bool(origin.get("file")) and origin.get("file") == bpy.data.filepath
+
+
+def scene_of(origin: dict[str, str]) -> bpy.types.Scene:
+    """The scene the job was started in; where it is gone, the one that is shown."""
+    scene = bpy.data.scenes.get(origin.get("scene", ""))
+    return scene or bpy.context.scene or bpy.data.scenes[0]
+
+
+def objects_of(origin: dict[str, str]) -> list[bpy.types.Object]:
+    """The objects a projected material goes on, less those that are gone."""
+    names = json.loads(origin.get("objects") or "[]")
+    return [found for name in names if (found := bpy.data.objects.get(name)) is not None]
+
+
+def distance_of(origin: dict[str, str]) -> float:
+    """From the view's point to the nearest thing, in scene units; 0 where it is not known."""
+    try:
+        return float(origin.get("distance") or 0.0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,260 @@
+"""What the user chooses, on the scene, and how it becomes a Request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import bpy
+
+from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
+from . import preferences, state
+
+SEED_MAX = 2**31 - 1
+"""Blender's integer properties end here, half-way through the Request's range."""
+SIZE_MODES = (
+    ("MATCH_CAMERA", "Match Camera", "The render size, in steps of 16 pixels"),
+    ("MATCH_VIEWPORT", "Match Viewport", "The size of the 3D view, in steps of 16 pixels"),
+    ("CUSTOM", "Custom", "A width and height of your choice, in steps of 16 pixels"),
+)
+SOURCES = (
+    ("CAMERA", "Camera", "What the camera would render"),
+    ("VIEWPORT", "Viewport", "What the 3D view shows"),
+)
+LINE_SOURCES = (
+    ("EDGES", "Depth and Normal Edges", "Lines where depth or normals jump; takes milliseconds"),
+    ("FREESTYLE", "Freestyle", "Freestyle's strokes; takes seconds for each ten thousand faces. From the camera only"),
+)
+DESTINATIONS = (
+    ("IMAGE_EDITOR", "Image Editor", "Show the picture in an open Image Editor", "IMAGE", 0),
+    ("CAMERA_BACKGROUND", "Camera Background", "Show the picture behind the camera's view", "CAMERA_DATA", 1),
+    ("IMAGE_EMPTY", "Image Empty", "Hang the picture in the scene, filling the view it came from", "EMPTY_DATA", 2),
+    ("MATERIAL", "Projected Material", "Project the picture on the selected objects", "MATERIAL", 3),
+)
+
+
+class GrisailleControl(bpy.types.PropertyGroup):
+    """One ControlNet input."""
+
+    strength: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Strength",
+        description="How strictly the picture follows this map",
+        default=0.7,
+        min=0.0,
+        max=2.0,
+        soft_max=1.0,
+        subtype="FACTOR",
+    )
+    start: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Start",
+        description="The part of the steps after which this map begins to guide",
+        default=0.0,
+        min=0.0,
+        max=0.99,
+        subtype="FACTOR",
+    )
+    end: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="End",
+        description="The part of the steps after which this map no longer guides",
+        default=1.0,
+        min=0.01,
+        max=1.0,
+        subtype="FACTOR",
+    )
+
+
+def _model_items(settings: GrisailleSettings, context: bpy.types.Context | None) -> list[tuple[str, str, str, int]]:
+    names = preferences.model_names(preferences.models_folder())
+    items = [(name, name, f"The model in the folder {name}", index) for index, name in enumerate(names)]
+    if settings.model_name and settings.model_name not in names:
+        gone = (settings.model_name, f"{settings.model_name} (missing)", "Not in the models folder", len(names))
+        items.append(gone)
+    if not items:
+        items.append(("", "No Models", "The models folder has no model in it", 0))
+    # Blender keeps no reference to a dynamic enum's strings: they would be freed while the menu is open.
+    state.get().model_items = items
+    return items
+
+
+def _get_model(settings: GrisailleSettings) -> int:
+    chosen = chosen_model(settings)
+    return next((item[3] for item in _model_items(settings, None) if item[0] == chosen), 0)
+
+
+def _set_model(settings: GrisailleSettings, value: int) -> None:
+    settings.model_name = next((item[0] for item in _model_items(settings, None) if item[3] == value), "")
+
+
+def _control(kind: str) -> Any:
+    return bpy.props.PointerProperty(type=GrisailleControl, name=kind.capitalize())
+
+
+def _use(kind: str, description: str) -> Any:
+    return bpy.props.BoolProperty(name=kind.capitalize(), description=description, default=kind == "depth")
+
+
+class GrisailleSettings(bpy.types.PropertyGroup):
+    """`scene.grisaille`."""
+
+    prompt: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Prompt", description="What the picture shows, in your words"
+    )
+    size_mode: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Size", description="Where the picture's size comes from", items=SIZE_MODES
+    )
+    width: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Width", description="In pixels", default=1024, min=64, max=4096, step=16, subtype="PIXEL"
+    )
+    height: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Height", description="In pixels", default=1024, min=64, max=4096, step=16, subtype="PIXEL"
+    )
+    seed: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Seed", description="The same seed and settings make the same picture", min=0, max=SEED_MAX
+    )
+    seed_locked: bpy.props.BoolProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Lock Seed", description="Keep this seed; unlocked, each Generate takes a new one"
+    )
+    steps: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Steps", description="More steps take longer and work out more", default=20, min=1, max=200, soft_max=50
+    )
+    guidance: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Guidance",
+        description="How closely the picture follows the prompt",
+        default=3.5,
+        min=0.0,
+        max=100.0,
+        soft_max=10.0,
+    )
+    model_name: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Model Name", description="The folder of the model; empty for the first there is"
+    )
+    model: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Model", description="What paints the picture", items=_model_items, get=_get_model, set=_set_model
+    )
+    use_depth: _use("depth", "Guide the picture with how far things are")  # pyright: ignore[reportInvalidTypeForm]
+    use_normal: _use("normal", "Guide the picture with how surfaces face")  # pyright: ignore[reportInvalidTypeForm]
+    use_line: _use("line", "Guide the picture with outlines and creases")  # pyright: ignore[reportInvalidTypeForm]
+    depth: _control("depth")  # pyright: ignore[reportInvalidTypeForm]
+    normal: _control("normal")  # pyright: ignore[reportInvalidTypeForm]
+    line: _control("line")  # pyright: ignore[reportInvalidTypeForm]
+    source: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="View", description="What the picture is seen from", items=SOURCES
+    )
+    line_source: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Lines", description="What draws the line map", items=LINE_SOURCES
+    )
+    destination: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Result", description="Where the picture goes", items=DESTINATIONS
+    )
+
+
+def of(scene: bpy.types.Scene) -> GrisailleSettings:
+    """The settings of a scene."""
+    return scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def chosen_model(settings: GrisailleSettings) -> str:
+    """The model's name; where none is chosen, the first in the models folder, or "" when it is empty."""
+    if settings.model_name:
+        return settings.model_name
+    return next(iter(preferences.model_names(preferences.models_folder())), "")
+
+
+def wanted_size(settings: GrisailleSettings, scene: bpy.types.Scene, region: Any = None) -> tuple[int, int]:
+    """The size in pixels that the user asks for, before it is snapped. `region`: of the 3D view, where there is one."""
+    if settings.size_mode == "MATCH_VIEWPORT" and region is not None:
+        return region.width, region.height
+    if settings.size_mode == "CUSTOM":
+        return settings.width, settings.height
+    render = scene.render
+    share = render.resolution_percentage / 100
+    return max(1, int(render.resolution_x * share)), max(1, int(render.resolution_y * share))
+
+
+def describe_size(wanted: tuple[int, int]) -> str:
+    """The size that will be made, and what is cut off or added to make the sides multiples of 16."""
+    made = snap_size(*wanted)
+    text = f"{made[0]} × {made[1]} px"  # noqa: RUF001
+    scale = max(made[0] / wanted[0], made[1] / wanted[1])
+    if scale < 0.9 or scale > 1.1:
+        return f"{text}, scaled from {wanted[0]} × {wanted[1]}"  # noqa: RUF001
+    changes = []
+    for made_side, wanted_side, name in zip(made, wanted, ("wide", "high"), strict=True):
+        if made_side != wanted_side:
+            more = made_side - wanted_side
+            changes.append(f"{abs(more)} {'more' if more > 0 else 'cropped'} {name}")
+    return f"{text} ({', '.join(changes)})" if changes else text
+
+
+def controls(settings: GrisailleSettings) -> tuple[Control, ...]:
+    """The controls that are on."""
+    groups = ((kind, getattr(settings, kind)) for kind in CONTROL_KINDS if getattr(settings, f"use_{kind}"))
+    return tuple(
+        Control(kind, round(group.strength, 4), round(group.start, 4), round(group.end, 4)) for kind, group in groups
+    )
+
+
+def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) -> GenerationRequest:
+    """The Request for these settings. It is not checked: `request.check()` says what is wrong with it."""
+    return GenerationRequest(
+        prompt=settings.prompt,
+        width=width,
+        height=height,
+        seed=seed,
+        steps=settings.steps,
+        guidance=round(settings.guidance, 4),
+        model=chosen_model(settings),
+        controls=controls(settings),
+    )
+
+
+def from_request(settings: GrisailleSettings, request: GenerationRequest) -> None:
+    """Sets everything as it was for `request`: the same picture comes out again."""
+    settings.prompt = request.prompt
+    settings.size_mode = "CUSTOM"
+    settings.width, settings.height = request.width, request.height
+    settings.seed, settings.seed_locked = min(request.seed, SEED_MAX), True
+    settings.steps, settings.guidance = request.steps, request.guidance
+    settings.model_name = request.model
+    by_kind = {control.kind: control for control in request.controls}
+    for kind in CONTROL_KINDS:
+        group = getattr(settings, kind)
+        setattr(settings, f"use_{kind}", kind in by_kind)
+        if control := by_kind.get(kind):
+            group.strength, group.start, group.end = control.strength, control.start, control.end
+
+
+def parse_controls(text: str) -> tuple[Control, ...]:
+    """Controls as written in scripts: "depth,normal:0.5". "none" or nothing for no controls.
+
+    Raises `FailureError` (bad_request) on an unknown kind or a strength that is no number.
+    """
+    found = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        if item.lower() == "none":
+            continue
+        kind, colon, strength = item.partition(":")
+        control = Control(kind.strip())
+        if colon:
+            try:
+                control = replace(control, strength=float(strength))
+            except ValueError:
+                control = replace(control, strength=float("nan"))
+        control.check()
+        found.append(control)
+    return tuple(found)
+
+
+CLASSES = (GrisailleControl, GrisailleSettings)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.grisaille = bpy.props.PointerProperty(type=GrisailleSettings)  # pyright: ignore
+
+
+def unregister() -> None:
+    del bpy.types.Scene.grisaille  # pyright: ignore
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,5 @@
+"""Pictures on surfaces."""
+
+from .projection import project, restore
+
+__all__ = ["project", "restore"]

@@ -1,0 +1,24 @@
+"""The Grisaille tab of the 3D view's sidebar: drawn from state, changing nothing."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import controls, generate, results
+
+CLASSES = (
+    generate.GRISAILLE_PT_generate,
+    controls.GRISAILLE_PT_controls,
+    results.GRISAILLE_UL_results,
+    results.GRISAILLE_PT_results,
+)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

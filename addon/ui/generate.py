@@ -1,0 +1,92 @@
+"""The tab's first panel: what to paint, and how it is going."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from .. import settings, state
+from ..operators import jobs
+from ..results import preview
+from . import text
+
+
+class GRISAILLE_PT_generate(bpy.types.Panel):
+    bl_label = "Grisaille"
+    bl_idname = "GRISAILLE_PT_generate"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Grisaille"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        chosen = settings.of(context.scene)
+        layout.prop(chosen, "prompt", text="", placeholder="Describe the picture")
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        _draw_view(column, context, chosen)
+        _draw_numbers(column, chosen)
+        column.prop(chosen, "destination")
+        _draw_jobs(layout, context)
+        _draw_failure(layout, context)
+
+
+def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.GrisailleSettings) -> None:
+    layout.prop(chosen, "model")
+    layout.prop(chosen, "source")
+    layout.prop(chosen, "size_mode")
+    if chosen.size_mode == "CUSTOM":
+        sides = layout.column(align=True)
+        sides.prop(chosen, "width")
+        sides.prop(chosen, "height")
+    view = jobs.find_view(context)
+    wanted = settings.wanted_size(chosen, context.scene, view[1] if view else None)
+    row = layout.row()
+    row.active = False
+    row.alignment = "RIGHT"
+    row.label(text=settings.describe_size(wanted))
+
+
+def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:
+    row = layout.row(align=True)
+    row.prop(chosen, "seed")
+    row.prop(chosen, "seed_locked", text="", icon="LOCKED" if chosen.seed_locked else "UNLOCKED")
+    layout.prop(chosen, "steps")
+    layout.prop(chosen, "guidance")
+
+
+def _draw_jobs(layout: Any, context: bpy.types.Context) -> None:
+    waiting = list(state.get().jobs.values())
+    row = layout.row()
+    row.scale_y = 1.4
+    row.operator("grisaille.generate", icon="BRUSH_DATA")
+    if not waiting:
+        return
+    if icon := preview.icon_id():
+        layout.template_icon(icon_value=icon, scale=8.0)
+    for job in waiting:
+        row = layout.row(align=True)
+        fraction = job.progress.fraction if job.progress else 0.0
+        row.progress(factor=fraction, text=text.progress_words(job.progress))
+        row.operator("grisaille.cancel", text="", icon="X").job_id = job.job_id
+    if len(waiting) > 1:
+        layout.operator("grisaille.cancel", text="Cancel All")
+
+
+def _draw_failure(layout: Any, context: bpy.types.Context) -> None:
+    failure = state.get().failure
+    if failure is None:
+        return
+    box = layout.box()
+    row = box.row()
+    row.alert = True
+    text.paragraph(row, context, failure.message, icon="ERROR")
+    row.operator("grisaille.failure_dismiss", text="", icon="X", emboss=False)
+    text.paragraph(box, context, failure.hint)
+    match failure.kind:
+        case "backend_not_found" | "model_missing" | "not_writable":
+            box.operator("preferences.addon_show", text="Open Preferences").module = settings.preferences.ROOT_PACKAGE
+        case "internal" | "backend_died" | "protocol" | "model_broken":
+            box.operator("grisaille.log_folder_open")
