@@ -10,7 +10,7 @@ import bpy
 
 from ...backend.wire import CONTROL_KINDS, ControlMaps
 from .. import compat
-from .cycles_render import render_depth_and_normals
+from .cycles_render import render_maps
 from .decode import FloatArray
 from .errors import capture_error
 from .lines import lines_from_maps
@@ -82,15 +82,17 @@ def capture_camera(
     layer.update()
     lens = _camera(scene, camera)
     view = view_of_camera(lens, layer.depsgraph, scene, width, height)
-    maps = None if line_source == "freestyle" and "line" in wanted else _drawn(context, scene, layer, view)
-    if maps is None:
-        if compat.is_rendering():
-            raise capture_error(
-                "Blender is rendering, and this scene needs a render of its own for its capture.",
-                "Wait for the render to end, or capture the 3D view instead.",
-            )
-        maps = render_depth_and_normals(scene, layer, lens, view)
-    return _finished(*maps, view, wanted)
+    freestyle = line_source == "freestyle" and "line" in wanted
+    drawn = None if freestyle else _drawn(context, scene, layer, view)
+    if drawn is not None:
+        return _finished(*drawn, view, wanted)
+    if compat.is_rendering():
+        raise capture_error(
+            "Blender is rendering, and this scene needs a render of its own for its capture.",
+            "Wait for the render to end, or capture the 3D view instead.",
+        )
+    depth, normal, line = render_maps(scene, layer, lens, view, freestyle)
+    return _finished(depth, normal, view, wanted, line)
 
 
 def _drawn(
@@ -111,8 +113,11 @@ def _drawn(
     return None
 
 
-def _finished(depth: FloatArray, normal: FloatArray, view: View, kinds: frozenset[str]) -> Capture:
-    line = lines_from_maps(depth, normal, view.projection) if "line" in kinds else None
+def _finished(
+    depth: FloatArray, normal: FloatArray, view: View, kinds: frozenset[str], line: FloatArray | None = None
+) -> Capture:
+    if "line" in kinds and line is None:
+        line = lines_from_maps(depth, normal, view.projection)
     maps = ControlMaps(
         depth=depth if "depth" in kinds else None, normal=normal if "normal" in kinds else None, line=line
     )

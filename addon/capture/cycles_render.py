@@ -15,6 +15,7 @@ from .. import compat
 from .decode import FloatArray
 from .errors import capture_error
 from .exr import read_exr
+from .freestyle import check_face_budget, draw_lines
 from .view import View
 
 SKY = 1e9
@@ -57,15 +58,19 @@ PLAIN_OUTPUT: dict[str, Any] = {
 }
 
 
-def render_depth_and_normals(
-    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, camera: bpy.types.Object, view: View
-) -> tuple[FloatArray, FloatArray]:
-    """Depth (height, width) and camera-space normals (height, width, 3) as the camera would render the view layer.
+def render_maps(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, camera: bpy.types.Object, view: View, freestyle: bool
+) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Depth (height, width), camera-space normals (height, width, 3) and, with `freestyle`, lines (height, width).
 
-    Units and axes as in `ControlMaps`. Everything made for the render is removed again, also on an error.
-    Raises `FailureError` (capture_failed) when Blender could not render or write the picture.
+    As the camera would render the view layer; units and axes as in `ControlMaps`. Everything made for the render is
+    removed again, also on an error. Raises `FailureError` (capture_failed) when Blender could not render or write the
+    picture, or when there are too many faces for Freestyle.
     """
-    with scene_copy(scene, view_layer, camera, view) as copy:
+    _flush_edits(scene)
+    if freestyle:
+        check_face_budget(view_layer.depsgraph)
+    with scene_copy(scene, view_layer, camera, view, freestyle) as copy:
         channels = render_channels(copy)
     depth = channels["Depth.Z"]
     depth = np.where(depth < SKY, depth, np.float32(np.inf))
@@ -74,7 +79,14 @@ def render_depth_and_normals(
     normal = world @ rotation.T
     length = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal))
     normal *= (np.isfinite(depth) / np.maximum(length, np.float32(1e-6)))[..., None].astype(np.float32)
-    return depth, normal
+    lines = channels.get("Freestyle.A", channels.get("Freestyle.Pass.A"))
+    return depth, normal, np.clip(lines, 0.0, 1.0) if freestyle and lines is not None else None
+
+
+def _flush_edits(scene: bpy.types.Scene) -> None:
+    """What is edited or sculpted lives beside the mesh until the mode is left; the render reads the mesh."""
+    if any(item.mode != "OBJECT" for item in scene.objects):
+        bpy.ops.ed.flush_edits()
 
 
 def render_channels(copy: bpy.types.Scene) -> dict[str, FloatArray]:
@@ -97,14 +109,17 @@ def render_channels(copy: bpy.types.Scene) -> dict[str, FloatArray]:
 
 @contextmanager
 def scene_copy(
-    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, camera: bpy.types.Object, view: View
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    camera: bpy.types.Object,
+    view: View,
+    freestyle: bool = False,
 ) -> Iterator[bpy.types.Scene]:
     """A copy of the scene with one view layer and a plain, still camera, set for a one-sample Cycles render."""
-    depsgraph = view_layer.depsgraph
+    evaluated = camera.evaluated_get(view_layer.depsgraph)
     copy = scene.copy()
-    lens = stand_in = material = None
+    lens = stand_in = material = style = None
     try:
-        evaluated = camera.evaluated_get(depsgraph)
         lens = _still_lens(camera, evaluated.data)
         stand_in = bpy.data.objects.new("grisaille capture", lens)
         stand_in.matrix_world = view.world_to_view_matrix().inverted_safe()
@@ -115,6 +130,8 @@ def scene_copy(
         _set_for_capture(copy, view, material)
         copy.collection.objects.link(stand_in)
         copy.camera = stand_in
+        if freestyle:
+            style = draw_lines(copy)
         yield copy
     finally:
         bpy.data.scenes.remove(copy)
@@ -124,6 +141,8 @@ def scene_copy(
             bpy.data.cameras.remove(lens)
         if material is not None:
             bpy.data.materials.remove(material)
+        if style is not None:
+            bpy.data.linestyles.remove(style)
 
 
 def _still_lens(camera: bpy.types.Object, evaluated: Any) -> bpy.types.Camera:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-LOOKUP_STEPS = 4096
+LOOKUP_STEPS = 16384
 
 
 def planar_depth(window_depth: FloatArray, projection: tuple[float, ...]) -> FloatArray:
@@ -24,45 +24,94 @@ def planar_depth(window_depth: FloatArray, projection: tuple[float, ...]) -> Flo
 def camera_normals(colour: FloatArray, depth: FloatArray, projection: tuple[float, ...]) -> FloatArray:
     """Camera-space normals (height, width, 3) from the colours of Blender's normal matcap; sky is 0, 0, 0.
 
-    colour: (height, width, 3 or 4), linear light. depth: planar, sky = inf. The matcap shows srgb(n / 2 + 1/2) of
-    the normal as seen along each pixel's own line of sight, so the picture's centre is the camera's frame and the
-    rest is turned away from it.
+    colour: (height, width, 2 or more), linear light. depth: planar, sky = inf. Red and green show x and y of the
+    normal as seen along each pixel's own line of sight: the picture's centre is in the camera's frame, the rest is
+    turned away from it. Along that line a visible normal points to the viewer, which gives its z.
     """
     height, width = depth.shape
-    table = _normal_of_colour()
-    seen = depth < np.inf
-    index = np.clip(colour[..., :3] * np.float32(LOOKUP_STEPS - 1) + np.float32(0.5), 0, LOOKUP_STEPS - 1)
-    local = table[index.astype(np.uint16)]
-    if projection[14] != 0.0:
-        local = _from_line_of_sight(local, *_lines_of_sight(width, height, projection))
-    length = np.sqrt(np.einsum("hwc,hwc->hw", local, local))
-    local *= (seen / np.maximum(length, np.float32(1e-6)))[..., None].astype(np.float32)
-    return local
+    index = np.clip(colour[..., :2] * np.float32(LOOKUP_STEPS - 1) + np.float32(0.5), 0, LOOKUP_STEPS - 1)
+    across = normal_of_matcap(LOOKUP_STEPS)[index.astype(np.uint16)]
+    right, up = across[..., 0], across[..., 1]
+    seen = np.isfinite(depth).astype(np.float32)
+    if _is_mirrored(right, up, depth, projection):
+        right = -right
+    sideways = right * right + up * up
+    toward = np.sqrt(np.maximum(np.float32(0.0), np.float32(1.0) - sideways))
+    scale = seen / np.sqrt(np.maximum(np.float32(1.0), sideways))
+    sight = _lines_of_sight(width, height, projection)
+    return _from_line_of_sight(right * scale, up * scale, toward * scale, *sight)
 
 
-def _normal_of_colour() -> FloatArray:
-    light = np.linspace(0.0, 1.0, LOOKUP_STEPS)
-    coded = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return (coded * 2.0 - 1.0).astype(np.float32)
+def normal_of_matcap(steps: int) -> FloatArray:
+    """The normal's x (or y), -1..1, for `steps` values 0..1 of the matcap's red (or green), linear light.
+
+    The three constants are a least-squares fit to the colours of Blender's check_normal+y.exr, the same in both
+    axes and in all versions that have it; they are within 0.0023 of it.
+    """
+    light = np.linspace(0.0, 1.0, steps)
+    return np.clip(2.01441 * light ** (1.0 / 2.22) - 1.00642, -1.0, 1.0).astype(np.float32)
 
 
-def _lines_of_sight(width: int, height: int, projection: tuple[float, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The unit vectors from what is seen towards the viewer: x, y and z, each (height, width), top row first."""
+def _is_mirrored(right: FloatArray, up: FloatArray, depth: FloatArray, projection: tuple[float, ...]) -> bool:
+    """Whether the 3D view's matcap is flipped, a switch that cannot be read: the slope of the depth tells.
+
+    A few thousand pixels are enough.
+    """
+    height, width = depth.shape
+    every = max(1, min(width, height) // 96)
+    rows, columns = slice(1, height - 1, every), slice(1, width - 1, every)
+    slopes = normals_of_depth(depth, projection)[rows, columns]
+    x, y, z = _lines_of_sight(width, height, projection)
+    x, y, z = (np.broadcast_to(axis, depth.shape)[rows, columns] for axis in (x, y, z))
+    right, up = right[rows, columns], up[rows, columns]
+    toward = np.sqrt(np.maximum(np.float32(0.0), 1.0 - right * right - up * up))
+    straight, mirrored = (_from_line_of_sight(side, up, toward, x, y, z) for side in (right, -right))
+    return float((mirrored * slopes).sum()) > float((straight * slopes).sum()) + 1e-3 * slopes.size
+
+
+def normals_of_depth(depth: FloatArray, projection: tuple[float, ...]) -> FloatArray:
+    """Camera-space normals (height, width, 3) of the flat faces that neighbouring depths make; 0 where one is sky."""
+    height, width = depth.shape
+    is_orthographic = projection[14] == 0.0
+    seen = np.isfinite(depth)
+    with np.errstate(divide="ignore"):
+        near = -np.where(seen, depth, np.float32(0.0)) if is_orthographic else np.float32(1.0) / depth
+    slope_x, slope_y = np.zeros_like(near), np.zeros_like(near)
+    slope_x[:, 1:-1] = (near[:, 2:] - near[:, :-2]) * np.float32(projection[0] * width / 4.0)
+    slope_y[1:-1] = (near[:-2] - near[2:]) * np.float32(projection[5] * height / 4.0)
+    x, y = _places(width, height, projection)
+    toward = np.ones_like(near) if is_orthographic else near - slope_x * x - slope_y * y
+    normal = np.stack([-slope_x, -slope_y, toward], axis=-1)
+    whole = seen.copy()
+    whole[:, 1:-1] &= seen[:, 2:] & seen[:, :-2]
+    whole[1:-1] &= seen[2:] & seen[:-2]
+    length = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal))
+    return normal * (whole / np.maximum(length, np.float32(1e-12)))[..., None].astype(np.float32)
+
+
+def _places(width: int, height: int, projection: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+    """x (1, width) and y (height, 1) of the pixels' centres on the plane one unit before the viewer, top row first."""
     x = (np.arange(width, dtype=np.float32) + 0.5) * (2.0 / width) - 1.0
     y = 1.0 - (np.arange(height, dtype=np.float32) + 0.5) * (2.0 / height)
-    toward_x = -(x + projection[2]) / projection[0]
-    toward_y = -(y + projection[6]) / projection[5]
-    toward_x, toward_y = np.float32(toward_x)[None, :], np.float32(toward_y)[:, None]
-    length = 1.0 / np.sqrt(toward_x**2 + toward_y**2 + 1.0)
-    return toward_x * length, toward_y * length, length
+    x, y = (x + projection[2]) / projection[0], (y + projection[6]) / projection[5]
+    return x.astype(np.float32)[None, :], y.astype(np.float32)[:, None]
 
 
-def _from_line_of_sight(local: FloatArray, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
+def _lines_of_sight(
+    width: int, height: int, projection: tuple[float, ...]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The unit vectors from what is seen towards the viewer: x, y and z, each spread over (height, width)."""
+    if projection[14] == 0.0:
+        return np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)
+    x, y = _places(width, height, projection)
+    length = (1.0 / np.sqrt(x**2 + y**2 + 1.0)).astype(np.float32)
+    return -x * length, -y * length, length
+
+
+def _from_line_of_sight(
+    right: FloatArray, up: FloatArray, toward: FloatArray, x: FloatArray, y: FloatArray, z: FloatArray
+) -> FloatArray:
     """Turns normals from the frame whose z is the line of sight (x, y, z) to the camera's frame."""
-    right, up, toward = local[..., 0], local[..., 1], local[..., 2]
-    share = (right * x + up * y) / (1.0 + z)
-    turned = np.empty_like(local)
-    turned[..., 0] = right + x * (toward - share)
-    turned[..., 1] = up + y * (toward - share)
-    turned[..., 2] = toward * z - right * x - up * y
-    return turned
+    tilt = right * x + up * y
+    lean = toward - tilt / (1.0 + z)
+    return np.stack([right + x * lean, up + y * lean, toward * z - tilt], axis=-1)

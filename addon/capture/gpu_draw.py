@@ -10,7 +10,7 @@ import bpy
 import gpu
 import numpy as np
 
-from .decode import FloatArray, camera_normals, planar_depth
+from .decode import FloatArray, camera_normals, normals_of_depth, planar_depth
 from .errors import capture_error
 from .view import View
 
@@ -30,6 +30,8 @@ SOLID_NORMALS = {
     "use_dof": False,
 }
 """The shading under which a pixel's colour is its normal, and nothing else."""
+NOT_SURFACES = ("show_object_viewport_grease_pencil", "show_object_viewport_volume", "show_gizmo")
+"""Drawn over the picture in colours of their own."""
 
 
 def draw_depth_and_normals(
@@ -66,7 +68,15 @@ def draw_depth_and_normals(
     finally:
         offscreen.free()
     depth = planar_depth(window_depth, view.projection)
+    if _paints_on_surfaces(view_layer):
+        return depth, normals_of_depth(depth, view.projection)
     return depth, camera_normals(colour, depth, view.projection)
+
+
+def _paints_on_surfaces(view_layer: bpy.types.ViewLayer) -> bool:
+    """In these modes Blender draws the painted colours whatever the shading says: normals come from the depth."""
+    active = view_layer.objects.active
+    return active is not None and active.mode in ("VERTEX_PAINT", "TEXTURE_PAINT")
 
 
 def _read(offscreen: gpu.types.GPUOffScreen, width: int, height: int) -> tuple[FloatArray, FloatArray]:
@@ -79,15 +89,21 @@ def _read(offscreen: gpu.types.GPUOffScreen, width: int, height: int) -> tuple[F
 
 @contextmanager
 def _shading_that_shows_normals(space: bpy.types.SpaceView3D) -> Iterator[None]:
-    antialiasing = bpy.context.preferences.system
-    preferences_were_changed = bpy.context.preferences.is_dirty
+    preferences = bpy.context.preferences
+    were_changed = preferences.is_dirty
     wanted: list[tuple[Any, str, Any]] = [(space.shading, name, value) for name, value in SOLID_NORMALS.items()]
-    wanted += [(space.overlay, "show_overlays", False), (space, "show_gizmo", False)]
+    wanted += [(space, name, False) for name in NOT_SURFACES]
     # Blended edges would be neither surface's normal.
-    wanted += [(antialiasing, "viewport_aa", "OFF")]
-    with values_for_now(wanted):
-        yield
-    bpy.context.preferences.is_dirty = preferences_were_changed
+    wanted += [(space.overlay, "show_overlays", False), (preferences.system, "viewport_aa", "OFF")]
+    try:
+        with values_for_now(wanted):
+            yield
+    except TypeError as error:
+        raise capture_error(
+            "This Blender's normal matcap is missing.", "Reinstall Blender, or capture through a camera instead.", str(error)
+        ) from error
+    finally:
+        preferences.is_dirty = were_changed
 
 
 @contextmanager
@@ -97,11 +113,13 @@ def values_for_now(wanted: list[tuple[Any, str, Any]]) -> Iterator[None]:
     try:
         for owner, name, value in wanted:
             old = getattr(owner, name)
-            before.append((owner, name, old if isinstance(old, str | bool | int | float) else tuple(old)))
-            if before[-1][2] != value:
+            old = old if isinstance(old, str | bool | int | float) else tuple(old)
+            if old != value:
                 setattr(owner, name, value)
+                before.append((owner, name, old))
         yield
     finally:
         for owner, name, old in reversed(before):
-            if getattr(owner, name) != old:
+            # An enum that names a matcap which is gone reads as nothing, and cannot be set to it.
+            if old != "":
                 setattr(owner, name, old)
