@@ -78,10 +78,8 @@ def prepare(environments: Sequence[Environment], root: Path = ROOT) -> Prepared:
             continue
         interpreter = _interpreter_for(environment)
         if interpreter is None:
-            wanted = " or ".join(environment.pythons)
-            reason = f"{environment.name} ({environment.purpose}) needs Python {wanted}, which is not here."
-            prepared.missing[environment.name] = reason
-            say(f"{reason} Install it to have this part too.")
+            prepared.missing[environment.name] = missing_line(environment)
+            say(missing_line(environment))
         else:
             pending.append((environment, interpreter))
     if pending:
@@ -90,6 +88,19 @@ def prepare(environments: Sequence[Environment], root: Path = ROOT) -> Prepared:
         make(environment, interpreter, root)
         prepared.pythons[environment.name] = python_of(root / environment.name)
     return prepared
+
+
+def missing_line(environment: Environment) -> str:
+    """What to say where no interpreter for it was found, and none could be fetched."""
+    wanted = " or ".join(environment.pythons)
+    return (
+        f"{environment.name} ({environment.purpose}) needs Python {wanted}, which is not here: install it to have it."
+    )
+
+
+def can_be_made(environment: Environment, root: Path = ROOT) -> bool:
+    """Whether the environment is there, or an interpreter for it is or can be fetched."""
+    return is_current(environment, root) or _interpreter_for(environment) is not None
 
 
 def is_current(environment: Environment, root: Path = ROOT) -> bool:
