@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,6 +143,7 @@ class Production:
         job: _Job,
     ) -> GenerationResult:
         with job.stage("loading"):
+            os.environ["HF_HUB_OFFLINE"] = "1"  # read by the libraries when they are first imported
             # torch and diffusers take seconds to import, so a process that only waits never does.
             from .flux.memory import peak_memory, reset_peak
             from .flux.model import PictureJob, without_gradients
@@ -155,7 +157,7 @@ class Production:
         with job.stage("saving"):
             digests = {
                 "request": request.digest(),
-                "maps": map_digests(maps),
+                "maps": map_digests(maps, pictures),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
             }
             plan = {"model": folder.name, **model.plan()}

@@ -52,10 +52,11 @@ class WeightDigests:
         return self._known[key]
 
 
-def map_digests(maps: ControlMaps) -> dict[str, str]:
-    """SHA-256 in hex of each map's shape and values, by kind."""
+def map_digests(maps: ControlMaps, kinds: Iterable[str]) -> dict[str, str]:
+    """SHA-256 in hex of the shape and values of each map in `kinds`, by kind."""
     digests = {}
-    for kind, array in maps.arrays().items():
+    for kind in sorted(kinds):
+        array = maps.arrays()[kind]
         digest = hashlib.sha256(repr(array.shape).encode())
         digest.update(memoryview(array if array.flags.c_contiguous else array.copy()).cast("B"))
         digests[kind] = digest.hexdigest()

@@ -14,7 +14,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, FluxControlNetModel, FluxTransformer2DModel
 from gguf import GGMLQuantizationType, GGUFWriter
@@ -22,6 +21,8 @@ from gguf.quants import quantize
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from backend.flux.load_parts import without_deprecations
 
 NAME = "random-weights"
 TITLE = "Random weights: the picture is noise"
@@ -87,7 +88,8 @@ def write_random_model(folder: Path, seed: int = 0) -> Path:
     transformer = randomised(FluxTransformer2DModel(**TRANSFORMER), seed)
     _write_json(partial / "transformer" / "config.json", TRANSFORMER)
     write_gguf(partial / "transformer.gguf", bfl_tensors(transformer.state_dict(), TRANSFORMER))
-    controlnet = randomised(FluxControlNetModel(**CONTROLNET), seed + 1)
+    with without_deprecations():
+        controlnet = randomised(FluxControlNetModel(**CONTROLNET), seed + 1)
     _write_part(partial / "controlnet", "diffusion_pytorch_model", controlnet, {**CONTROLNET}, torch.float16)
     vae = randomised(AutoencoderKL(**VAE), seed + 2)
     _write_part(partial / "vae", "diffusion_pytorch_model", vae, VAE, torch.float16)

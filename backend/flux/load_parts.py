@@ -7,6 +7,9 @@ missing or of another shape is refused by name instead of being made up.
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +18,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from ..wire import FailureError, FailureKind
 from .schedules import Shift
@@ -29,9 +33,11 @@ def load_part(kind: type[Part], folder: Path, device: torch.device, dtype: torch
     # diffusers and transformers name this argument differently.
     as_dtype = {"torch_dtype": dtype} if kind in (AutoencoderKL, FluxControlNetModel) else {"dtype": dtype}
     try:
-        part, report = kind.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **as_dtype
-        )
+        disable_progress_bar()
+        with without_deprecations():
+            part, report = kind.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **as_dtype
+            )
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise broken(folder, error) from error
     wrong = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]))
@@ -43,6 +49,14 @@ def load_part(kind: type[Part], folder: Path, device: torch.device, dtype: torch
             str(folder),
         )
     return part.to(device).eval().requires_grad_(False)
+
+
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """diffusers' FluxControlNetModel is built from a class that diffusers itself calls deprecated, and says so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`FluxPosEmbed` is deprecated", category=FutureWarning)
+        yield
 
 
 def load_tokenizer(kind: type[Tokenizer], folder: Path) -> Tokenizer:

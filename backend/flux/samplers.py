@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -19,7 +20,7 @@ Callback = Callable[[int, Tensor], None]
 def euler(model: Model, latents: Tensor, sigmas: Tensor, callback: Callback) -> Tensor:
     """Flow matching's straight step. latents: (1, tokens, channels) float32 at noise level sigmas[0]."""
     levels: list[float] = sigmas.tolist()
-    for step, (level, following) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for step, (level, following) in enumerate(pairwise(levels)):
         velocity = model(latents, step).float()
         callback(step, latents - level * velocity)
         latents = latents + (following - level) * velocity

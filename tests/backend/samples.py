@@ -1,0 +1,66 @@
+"""Maps and runs that several tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from backend.production import Production
+from backend.wire import ControlMaps, Failure, GenerationRequest, GenerationResult, Progress
+
+
+def make_maps(width: int, height: int) -> ControlMaps:
+    """A slope under a sky, with a grid of lines."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    depth = 4.0 + x / width + 2.0 * y / height
+    depth[: height // 4] = np.inf
+    normal = np.zeros((height, width, 3), np.float32)
+    normal[height // 4 :] = (0.6, 0.0, 0.8)
+    line = (x % 16 < 2).astype(np.float32)
+    return ControlMaps(depth.astype(np.float32), normal, line)
+
+
+def run(
+    production: Production,
+    request: GenerationRequest,
+    maps: ControlMaps | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_preview: Callable[[np.ndarray], None] = lambda image: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> GenerationResult | Failure:
+    maps = make_maps(request.width, request.height) if maps is None else maps
+    return production.run(request, maps, on_progress=on_progress, on_preview=on_preview, is_cancelled=is_cancelled)
+
+
+def made(result: GenerationResult | Failure) -> GenerationResult:
+    """The result, or a test failure that says why there is none."""
+    assert isinstance(result, GenerationResult), f"{result} {result.detail}"
+    return result
+
+
+def failed(result: GenerationResult | Failure) -> Failure:
+    assert isinstance(result, Failure), "a picture came out where a Failure was expected"
+    return result
+
+
+def random_packed(name: str, rows: int, columns: int, seed: int, scale: float = 0.01) -> np.ndarray:
+    """(rows, bytes per row) uint8 of a GGUF number format: random weights with sane scales.
+
+    Where gguf-py can quantise, random numbers through it; else random bytes, their float16 scales about `scale`.
+    """
+    import gguf
+    from gguf.quants import quantize
+
+    rng = np.random.default_rng(seed)
+    kind = gguf.GGMLQuantizationType[name]
+    scale_places = {"Q4_K": (0, 2), "Q6_K": (208,)}.get(name)
+    if scale_places is None:
+        values = rng.standard_normal((rows, columns), np.float32) * np.float32(scale * 100.0)
+        return np.ascontiguousarray(quantize(values, kind)).view(np.uint8).reshape(rows, -1)
+    block_size, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (rows * columns // block_size, block_bytes), np.uint8)
+    for place in scale_places:
+        halves = (scale * rng.uniform(0.5, 1.5, (len(blocks), 1))).astype(np.float16)
+        blocks[:, place : place + 2] = halves.view(np.uint8)
+    return blocks.reshape(rows, -1)
