@@ -87,6 +87,7 @@ def missing_file(argv: list[str], opened: str) -> str:
 def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
     from . import preferences, state
     from .operators import jobs
+    from .results import kept
     from .results.files import write_whole
 
     if missing := missing_file(sys.argv, bpy.data.filepath):
@@ -99,9 +100,7 @@ def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
     try:
         job_id, result = jobs.run(bpy.context, order, place=place, into_scene=False, on_progress=_print_progress)
         write_whole(order.output, result.png)
-        link = state.get().link
-        if link is not None:
-            link.acknowledge(job_id)
+        kept.forget(job_id)
         return job_id, result
     finally:
         state.get().close()

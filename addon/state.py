@@ -10,13 +10,15 @@ import atexit
 import secrets
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import bpy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..backend.wire import Failure, GenerationRequest, Progress
     from .link import BackendPlace, Link
 
@@ -27,11 +29,15 @@ GRACE_SECONDS = 30.0
 
 @dataclass
 class Job:
-    """A picture on its way. `origin` says where it goes: see `results.origin`."""
+    """A picture on its way. `origin` says where it goes: see `results.origin`.
+
+    objects: names of those that a projected material goes on. output: a file for the picture, or "".
+    """
 
     job_id: str
     request: GenerationRequest
     origin: dict[str, str]
+    objects: tuple[str, ...] = ()
     output: str = ""
     progress: Progress | None = None
 
@@ -43,11 +49,14 @@ class State:
     jobs: queued and running, oldest first. failure: of the last job that ended badly, for the panel.
     session: names the file that is open now, also when it was never saved; new at each load.
     kept: origins, by job id, of results that are on disk until a saved .blend holds them.
-    saved: job ids that the open file's last save holds.
+    saved: job ids that the open file's last save holds. has_looked: whether the disk was read for `kept`.
+    command: the command line's registration. previews: the icon of the picture while it is made.
+    release_at: when the link is closed after the add-on was switched off, in monotonic seconds; 0 while it is on.
     """
 
     link: Link | None = None
     place: BackendPlace | None = None
+    data_folder: Path | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
     failure: Failure | None = None
     session: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -56,16 +65,18 @@ class State:
     model_items: list[tuple[str, str, str, int]] = field(default_factory=list)
     previews: Any = None
     command: Any = None
+    has_looked: bool = False
     release_at: float = 0.0
 
     def connect(self, place: BackendPlace) -> Link:
         """The link to the backend at `place`; one to another place is closed first, unless jobs run there."""
         from .link import Link
 
-        if self.link is not None and self.place != place and not self.jobs:
+        is_other = self.place != place or getattr(self.link, "api_version", None) != Link.api_version
+        if self.link is not None and is_other and not self.jobs:
             self.close()
         if self.link is None:
-            self.link, self.place = Link(place), place
+            self.link, self.place, self.data_folder = Link(place), place, place.data_folder
         return self.link
 
     def close(self) -> None:
@@ -86,46 +97,46 @@ def get() -> State:
     holder = sys.modules.get(HOLDER)
     if holder is None:
         holder = ModuleType(HOLDER, "Grisaille's state, kept while the add-on is reloaded.")
-        state = State()
-        vars(holder)["state"] = state
+        vars(holder)["state"] = State()
         sys.modules[HOLDER] = holder
-        atexit.register(_end, state)
+        atexit.register(_end)
     return vars(holder)["state"]
 
 
-def _end(state: State) -> None:
-    acknowledge_saved(state)
-    state.close()
+def _end() -> None:
+    from .results import kept
+
+    kept.forget_saved()
+    get().close()
 
 
-def acknowledge_saved(state: State) -> None:
-    """Lets go of the copies on disk of results that a saved .blend holds.
-
-    Not on saving: the file's undo steps reach back before the result, and the user may save again there.
-    """
-    if state.link is not None:
-        for job_id in state.saved & set(state.kept):
-            state.link.acknowledge(job_id)
-            del state.kept[job_id]
-    state.saved = set()
+def _renew() -> None:
+    """After a reload the state is of the old module's class: its values move to one of ours."""
+    old = get()
+    if type(old) is State:
+        return
+    values = {item.name: getattr(old, item.name) for item in fields(State) if hasattr(old, item.name)}
+    vars(sys.modules[HOLDER])["state"] = State(**values)
 
 
 def register() -> None:
+    _renew()
     get().release_at = 0.0
 
 
 def unregister() -> None:
-    state = get()
-    if state.link is None:
+    current = get()
+    if current.link is None:
         return
-    state.release_at = time.monotonic() + GRACE_SECONDS
+    current.release_at = time.monotonic() + GRACE_SECONDS
 
     def close_unless_back() -> float | None:
-        if state.release_at == 0.0:
+        now = get()
+        if now.release_at == 0.0:
             return None
-        if time.monotonic() < state.release_at:
+        if time.monotonic() < now.release_at:
             return 1.0
-        state.close()
+        now.close()
         return None
 
     bpy.app.timers.register(close_unless_back, first_interval=GRACE_SECONDS, persistent=True)

@@ -127,12 +127,16 @@ def begin(context: bpy.types.Context, order: Order, place: BackendPlace | None =
     current = state.get()
     current.failure = None
     captured = capture(context, order)
-    objects = [found.name for found in context.selected_objects or () if hasattr(found.data, "materials")]
-    source = origin.make(context.scene, captured.view, order.destination, objects, nearest(captured))
+    source = origin.make(context.scene, captured.view, order.destination, nearest(captured))
     link = current.connect(place)
     job_id = link.submit(order.request, captured.maps, source)
-    current.jobs[job_id] = state.Job(job_id, order.request, source, order.output)
+    current.jobs[job_id] = state.Job(job_id, order.request, source, selected_surfaces(context), order.output)
     return job_id
+
+
+def selected_surfaces(context: bpy.types.Context) -> tuple[str, ...]:
+    """Names of the selected objects that can have materials."""
+    return tuple(found.name for found in context.selected_objects or () if hasattr(found.data, "materials"))
 
 
 def nearest(captured: Capture) -> float:
@@ -179,7 +183,7 @@ def run(
         current.failure = outcome
         raise FailureError(outcome)  # pyright: ignore[reportArgumentType]
     if into_scene:
-        problem = arrivals.receive(job_id, outcome, job.origin, order.output)  # pyright: ignore
+        problem = arrivals.receive(job_id, outcome, job.origin, job)  # pyright: ignore
         if problem is not None:
             raise FailureError(problem)
     return job_id, outcome  # pyright: ignore[reportReturnType]

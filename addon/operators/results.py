@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import bpy
 
 from ...backend.wire import FailureError
 from .. import settings, state
-from ..results import arrivals, history
+from ..results import arrivals, history, kept
 from . import jobs
 
 
@@ -49,12 +47,8 @@ class GRISAILLE_OT_result_apply(_OnResult, bpy.types.Operator):
         if entry is None or entry.image is None:
             self.report({"ERROR"}, "This result is no longer in the file. Choose another one.")
             return {"CANCELLED"}
-        if self.destination == "MATERIAL":
-            # The selection now, not the one there was when the picture was asked for.
-            names = [found.name for found in context.selected_objects if hasattr(found.data, "materials")]
-            entry.origin = json.dumps({**history.origin_of(entry), "objects": json.dumps(names)})
         try:
-            arrivals.apply(entry, self.destination)
+            arrivals.apply(entry, self.destination, jobs.selected_surfaces(context))
         except FailureError as error:
             return jobs.fail(self, error.failure)
         return {"FINISHED"}
@@ -91,7 +85,7 @@ class GRISAILLE_OT_result_remove(_OnResult, bpy.types.Operator):
             return {"CANCELLED"}
         job_id = entry.job_id
         history.remove(job_id)
-        arrivals.discard([job_id])
+        kept.forget(job_id)
         return {"FINISHED"}
 
 
@@ -119,7 +113,8 @@ class GRISAILLE_OT_results_discard(bpy.types.Operator):
         return context.window_manager.invoke_confirm(self, event)  # pyright: ignore[reportReturnType]
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        arrivals.discard(arrivals.elsewhere())
+        for job_id in arrivals.elsewhere():
+            kept.forget(job_id)
         return {"FINISHED"}
 
 

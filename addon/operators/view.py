@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import bpy
-from mathutils import Matrix, Quaternion, Vector
+from mathutils import Quaternion, Vector
 
-from ..results import history
+from ...backend.wire import FailureError
+from ..results import history, origin
 from . import jobs
 
 if TYPE_CHECKING:
@@ -40,13 +40,14 @@ class GRISAILLE_OT_view_restore(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        from ..capture import View
-
         entry = history.entry_of(self.job_id) if self.job_id else history.active(context.scene)
         found = jobs.find_view(context)
         if entry is None or found is None:
             return {"CANCELLED"}
-        look_from(*found, View.from_json(json.loads(history.origin_of(entry)["view"])), context.scene)
+        try:
+            look_from(*found, origin.view_of(history.origin_of(entry)), context.scene)
+        except FailureError as error:
+            return jobs.fail(self, error.failure)
         return {"FINISHED"}
 
 
@@ -96,4 +97,4 @@ def _look_freely(space: Any, region: Any, view: View) -> None:
     rotation: Quaternion = place.to_quaternion()
     region_3d.view_rotation = rotation
     region_3d.view_distance = distance
-    region_3d.view_location = place @ Matrix.Identity(4).to_translation() + rotation @ Vector((0.0, 0.0, -distance))
+    region_3d.view_location = place.translation + rotation @ Vector((0.0, 0.0, -distance))

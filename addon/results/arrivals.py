@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.app.handlers import persistent
 
 from ...backend.wire import Failure, FailureError, FailureKind
-from .. import preferences, state
-from . import files, history, images, origin, placement, preview
+from .. import state
+from . import files, history, images, kept, origin, placement, preview
 
 if TYPE_CHECKING:
     from ...backend.wire import GenerationResult
@@ -49,7 +48,7 @@ def handle(event: Any) -> None:
         case "Finished":
             job = current.jobs.pop(event.job_id, None)
             preview.clear()
-            receive(event.job_id, event.result, event.origin, job.output if job else "")
+            receive(event.job_id, event.result, event.origin, job)
         case "Failed":
             current.jobs.pop(event.job_id, None)
             preview.clear()
@@ -60,7 +59,9 @@ def handle(event: Any) -> None:
                 current.failure = event.failure
 
 
-def receive(job_id: str, result: GenerationResult, source: dict[str, str], output: str = "") -> Failure | None:
+def receive(
+    job_id: str, result: GenerationResult, source: dict[str, str], job: state.Job | None = None
+) -> Failure | None:
     """Puts a finished job where it belongs; a failure says what of that could not be done.
 
     A job of another file stays on disk. A picture that is in the history already is not entered again.
@@ -68,8 +69,7 @@ def receive(job_id: str, result: GenerationResult, source: dict[str, str], outpu
     current = state.get()
     if result.request.task == "show_controls":
         show_controls(result)
-        if current.link is not None:
-            current.link.acknowledge(job_id)
+        kept.forget(job_id)
         return None
     current.kept[job_id] = source
     problem = None
@@ -77,11 +77,11 @@ def receive(job_id: str, result: GenerationResult, source: dict[str, str], outpu
         if origin.is_of_this_file(source) and job_id not in history.job_ids():
             entry = history.add(origin.scene_of(source), job_id, result.request, result.png, source)
             try:
-                apply(entry, source.get("destination", ""))
+                apply(entry, source.get("destination", ""), job.objects if job else ())
             finally:
                 bpy.ops.ed.undo_push(message="Grisaille Picture")
-        if output:
-            files.write_whole(output, result.png)
+        if job is not None and job.output:
+            files.write_whole(job.output, result.png)
     except FailureError as error:
         problem = current.failure = error.failure
     return problem
@@ -94,13 +94,14 @@ def show_controls(result: GenerationResult) -> list[bpy.types.Image]:
     return shown
 
 
-def apply(entry: history.GrisailleResult, destination: str) -> None:
-    """Shows a result in one more place. Raises `FailureError` where that place is not there."""
-    from ..capture import View
+def apply(entry: history.GrisailleResult, destination: str, objects: Iterable[str]) -> None:
+    """Shows a result in one more place. `objects`: names of those that a projected material goes on.
 
+    Raises `FailureError` where that place is not there.
+    """
     source = history.origin_of(entry)
     image = entry.image
-    view = View.from_json(json.loads(source["view"]))
+    view = origin.view_of(source)
     match destination:
         case "CAMERA_BACKGROUND":
             placement.as_camera_background(image, view)
@@ -109,7 +110,8 @@ def apply(entry: history.GrisailleResult, destination: str) -> None:
         case "MATERIAL":
             from ..texturing import project
 
-            if not project(image, view, origin.objects_of(source)):
+            there = [found for name in objects if (found := bpy.data.objects.get(name)) is not None]
+            if not project(image, view, there):
                 raise FailureError.of(
                     FailureKind.BAD_REQUEST,
                     "There is no object to project the picture on.",
@@ -121,21 +123,19 @@ def apply(entry: history.GrisailleResult, destination: str) -> None:
 
 def reattach() -> int:
     """Enters kept results of this file that are not in its history (undone, or finished while it was closed)."""
-    current = state.get()
     present = history.job_ids()
-    missing = {
-        job_id for job_id, source in current.kept.items() if job_id not in present and origin.is_of_this_file(source)
-    }
-    if not missing or current.link is None:
-        return 0
-    count = 0
-    for stored in current.link.stored_results():
-        if stored.job_id in missing and stored.result.png:
-            history.add(
-                origin.scene_of(stored.origin), stored.job_id, stored.result.request, stored.result.png, stored.origin
-            )
-            count += 1
-    return count
+    of_this_file = [job_id for job_id, source in state.get().kept.items() if origin.is_of_this_file(source)]
+    return sum(_enter(job_id) for job_id in of_this_file if job_id not in present)
+
+
+def _enter(job_id: str) -> bool:
+    """Enters a kept result in the history, without showing it elsewhere or a step of undo: an undo may be going on."""
+    found = kept.read(job_id)
+    if found is None or not found.result.png:
+        return False
+    source = state.get().kept[job_id]
+    history.add(origin.scene_of(source), job_id, found.result.request, found.result.png, source)
+    return True
 
 
 def elsewhere() -> list[str]:
@@ -149,42 +149,19 @@ def elsewhere() -> list[str]:
 
 
 def recover(job_ids: list[str]) -> int:
-    """Enters kept results of elsewhere in this file's history, now its own."""
-    link = state.get().link
-    count = 0
-    for stored in link.stored_results() if link else ():
-        if stored.job_id in job_ids and stored.result.png:
-            source = {**stored.origin, "file": bpy.data.filepath, "session": state.get().session}
-            history.add(origin.scene_of(source), stored.job_id, stored.result.request, stored.result.png, source)
-            state.get().kept[stored.job_id] = source
-            count += 1
-    return count
-
-
-def discard(job_ids: list[str]) -> None:
-    """Deletes kept results from the disk, for good."""
+    """Enters kept results of elsewhere in this file's history, now its own; returns how many."""
     current = state.get()
+    count = 0
     for job_id in job_ids:
-        if current.link is not None:
-            current.link.acknowledge(job_id)
-        current.kept.pop(job_id, None)
-
-
-def look_on_disk() -> None:
-    """Learns what earlier sessions left. Only where something is there: it loads the link otherwise not needed."""
-    folder = preferences.data_folder() / "results"
-    try:
-        if next(os.scandir(folder), None) is None:
-            return
-        link = state.get().connect(preferences.backend_place())
-    except (OSError, FailureError):  # no folder, or no backend set up yet: nothing can be shown
-        return
-    for stored in link.stored_results():
-        state.get().kept.setdefault(stored.job_id, stored.origin)
+        current.kept[job_id] |= {"file": bpy.data.filepath, "session": current.session}
+        count += _enter(job_id)
+    return count
 
 
 def tick() -> float:
     """The timer."""
+    if not state.get().has_looked:  # the add-on was switched on after the file was loaded
+        _look()
     if pump():
         redraw()
     return BUSY_SECONDS if state.get().jobs else IDLE_SECONDS
@@ -200,14 +177,20 @@ def redraw() -> None:
                         region.tag_redraw()
 
 
+def _look() -> None:
+    current = state.get()
+    current.has_looked = True
+    kept.look()
+    if not bpy.data.is_dirty:  # a file that was recovered is in memory only
+        current.saved = history.job_ids() & set(current.kept)
+    reattach()
+
+
 @persistent
 def _on_load(*_: object) -> None:
-    state.acknowledge_saved(state.get())
+    kept.forget_saved()
     state.get().new_file()
-    look_on_disk()
-    if not bpy.data.is_dirty:  # a recovered file is in memory only
-        state.get().saved = history.job_ids() & set(state.get().kept)
-    reattach()
+    _look()
 
 
 @persistent

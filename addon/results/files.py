@@ -12,7 +12,10 @@ from ...backend.wire import FailureError, FailureKind
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Writes beside `path`, then renames. Raises `FailureError` (not_writable, disk_full); leaves nothing half-written."""
+    """Writes beside `path`, then renames. Leaves nothing half-written.
+
+    Raises `FailureError` (not_writable, disk_full).
+    """
     path = Path(path)
     beside = ""
     try:

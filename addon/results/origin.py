@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING
 
 import bpy
 
+from ...backend.wire import FailureError, FailureKind
 from .. import state
 
 if TYPE_CHECKING:
     from ..capture import View
 
 
-def make(scene: bpy.types.Scene, view: View, destination: str, objects: list[str], distance: float) -> dict[str, str]:
-    """The origin of a job started in `scene` now. `distance`: from the view's point to the nearest thing, scene units.
-
-    objects: names of those that a projected material goes on.
-    """
+def make(scene: bpy.types.Scene, view: View, destination: str, distance: float) -> dict[str, str]:
+    """The origin of a job started in `scene` now. `distance`: from the view's point to the nearest thing, scene units."""
     return {
         "file": bpy.data.filepath,
         "session": state.get().session,
         "scene": scene.name,
         "view": json.dumps(view.to_json()),
         "destination": destination,
-        "objects": json.dumps(objects),
         "distance": repr(distance),
     }
 
@@ -42,10 +39,19 @@ def scene_of(origin: dict[str, str]) -> bpy.types.Scene:
     return scene or bpy.context.scene or bpy.data.scenes[0]
 
 
-def objects_of(origin: dict[str, str]) -> list[bpy.types.Object]:
-    """The objects a projected material goes on, less those that are gone."""
-    names = json.loads(origin.get("objects") or "[]")
-    return [found for name in names if (found := bpy.data.objects.get(name)) is not None]
+def view_of(origin: dict[str, str]) -> View:
+    """What the result was seen from. Raises `FailureError` when another version wrote it."""
+    from ..capture import View
+
+    try:
+        return View.from_json(json.loads(origin.get("view", "")))
+    except ValueError as error:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            "This picture does not say where it was seen from, in a way that this version can read.",
+            "Update the add-on, or generate the picture again.",
+            str(error),
+        ) from error
 
 
 def distance_of(origin: dict[str, str]) -> float:

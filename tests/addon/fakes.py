@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
+import uuid
 import zlib
+from dataclasses import fields
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 PACKAGE = "bl_ext.user_default.grisaille"
 
@@ -15,6 +16,22 @@ PACKAGE = "bl_ext.user_default.grisaille"
 def module(name: str) -> Any:
     """A module of the installed extension."""
     return import_module(f"{PACKAGE}.{name}")
+
+
+def ops() -> Any:
+    """bpy.ops.grisaille"""
+    import bpy
+
+    return cast("Any", bpy.ops).grisaille
+
+
+def forget_all() -> None:
+    """Empties the add-on's state, as in a Blender that has just been started."""
+    state = module("addon.state")
+    fresh, current = state.State(), state.get()
+    for item in fields(state.State):
+        if item.name not in ("command", "previews"):
+            setattr(current, item.name, getattr(fresh, item.name))
 
 
 def png(width: int = 64, height: int = 48, rgb: tuple[int, int, int] = (200, 100, 50)) -> bytes:
@@ -31,19 +48,25 @@ def png(width: int = 64, height: int = 48, rgb: tuple[int, int, int] = (200, 100
 class FakeLink:
     """Answers as `addon.link.Link` does. `answer` makes the outcome of a waited-for job; `events` are polled."""
 
+    api_version = 1
+
     def __init__(self, place: Any) -> None:
         self.place = place
         self.submitted: dict[str, tuple[Any, Any, dict[str, str]]] = {}
-        self.on_disk: dict[str, Any] = {}
+        self.results = place.data_folder / "results"
         self.acknowledged: list[str] = []
         self.cancelled: list[str] = []
         self.events: list[Any] = []
         self.is_closed = False
         self.answer: Any = None
-        self._numbers = itertools.count()
+
+    @property
+    def on_disk(self) -> set[str]:
+        """The ids of the results that are kept."""
+        return set(module("backend.wire.stored").stored_ids(self.results))
 
     def submit(self, request: Any, maps: Any, origin: dict[str, str]) -> str:
-        job_id = f"job{next(self._numbers)}-{id(self):x}"
+        job_id = uuid.uuid4().hex
         self.submitted[job_id] = (request, maps, origin)
         return job_id
 
@@ -72,12 +95,9 @@ class FakeLink:
         events, self.events = self.events, []
         return events
 
-    def stored_results(self) -> list[Any]:
-        return list(self.on_disk.values())
-
     def acknowledge(self, job_id: str) -> None:
         self.acknowledged.append(job_id)
-        self.on_disk.pop(job_id, None)
+        module("backend.wire.stored").remove(self.results, job_id)
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
@@ -96,7 +116,8 @@ class FakeLink:
             result = wire.GenerationResult(request, control_pngs=pictures)
         else:
             result = wire.GenerationResult(request, image or png(request.width, request.height))
-        self.on_disk[job_id] = SimpleNamespace(job_id=job_id, result=result, origin=origin)
+        stored = module("backend.wire.stored")
+        stored.write(stored.prepare(self.results, job_id), job_id, result, origin)
         return result
 
 

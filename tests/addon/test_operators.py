@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 import pytest
 
-from tests.addon.fakes import FakeLink, module, png
+from tests.addon.fakes import FakeLink, module, ops, png
 
 SMALL = {"width": 64, "height": 64, "steps": 2}
 
@@ -24,7 +24,7 @@ def begin(**changes: object) -> str:
 
 
 def test_generate_blocks_and_leaves_a_packed_picture(fake_link: FakeLink) -> None:
-    done = bpy.ops.grisaille.generate(prompt="a clay pot", seed=7, controls="depth,normal:0.5", **SMALL)
+    done = ops().generate(prompt="a clay pot", seed=7, controls="depth,normal:0.5", **SMALL)
     assert done == {"FINISHED"}
     entry = bpy.context.scene.grisaille_history[0]
     request, maps, origin = fake_link.submitted[entry.job_id]
@@ -44,13 +44,13 @@ def test_settings_are_the_defaults_and_the_seed_is_new_unless_locked(fake_link: 
     chosen.prompt, chosen.size_mode, chosen.width, chosen.height, chosen.steps = "moss", "CUSTOM", 70, 90, 3
     seeds = set()
     for _ in range(3):
-        bpy.ops.grisaille.generate()
+        ops().generate()
         seeds.add(list(fake_link.submitted.values())[-1][0].seed)
     request = list(fake_link.submitted.values())[-1][0]
     assert (request.prompt, request.width, request.height, request.steps) == ("moss", 64, 96, 3)
     assert len(seeds) == 3 and chosen.seed == request.seed
     chosen.seed_locked = True
-    bpy.ops.grisaille.generate()
+    ops().generate()
     assert list(fake_link.submitted.values())[-1][0].seed == chosen.seed == request.seed
 
 
@@ -73,7 +73,7 @@ def test_bad_input_gets_a_sentence_and_the_next_step(
     fake_link: FakeLink, changes: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(RuntimeError, match="Error: ") as raised:
-        bpy.ops.grisaille.generate(**{"prompt": "a clay pot", **SMALL, **changes})
+        ops().generate(**{"prompt": "a clay pot", **SMALL, **changes})
     assert sentence in str(raised.value)
     assert "Traceback" not in str(raised.value)
     assert fake_link.submitted == {}
@@ -83,7 +83,7 @@ def test_bad_input_gets_a_sentence_and_the_next_step(
 def test_no_camera_gets_a_sentence(fake_link: FakeLink) -> None:
     bpy.data.objects.remove(bpy.data.objects["Camera"])
     with pytest.raises(RuntimeError, match="camera"):
-        bpy.ops.grisaille.generate(prompt="a clay pot", **SMALL)
+        ops().generate(prompt="a clay pot", **SMALL)
 
 
 def test_a_missing_backend_is_named_with_the_setting_to_change(
@@ -91,7 +91,7 @@ def test_a_missing_backend_is_named_with_the_setting_to_change(
 ) -> None:
     monkeypatch.setenv("GRISAILLE_PYTHON", str(tmp_path / "no-python"))
     with pytest.raises(RuntimeError, match=r"no-python\. Set Backend Python"):
-        bpy.ops.grisaille.generate(prompt="a clay pot", **SMALL)
+        ops().generate(prompt="a clay pot", **SMALL)
     assert module("addon.state").get().failure.kind == "backend_not_found"
 
 
@@ -100,17 +100,17 @@ def test_an_empty_models_folder_is_named(fake_link: FakeLink, monkeypatch: pytes
     empty.mkdir()
     monkeypatch.setenv("GRISAILLE_MODELS", str(empty))
     with pytest.raises(RuntimeError, match=r"no model in .*empty\. Put a model"):
-        bpy.ops.grisaille.generate(prompt="a clay pot", **SMALL)
+        ops().generate(prompt="a clay pot", **SMALL)
 
 
 def test_the_backends_failure_is_reported_and_shown(fake_link: FakeLink) -> None:
     wire = module("backend.wire")
     fake_link.answer = wire.Failure(wire.FailureKind.OUT_OF_MEMORY, "The GPU is full.", "Choose a smaller size.")
     with pytest.raises(RuntimeError, match=r"The GPU is full\. Choose a smaller size\."):
-        bpy.ops.grisaille.generate(prompt="a clay pot", **SMALL)
+        ops().generate(prompt="a clay pot", **SMALL)
     state = module("addon.state").get()
     assert state.failure.kind == "out_of_memory" and not state.jobs
-    bpy.ops.grisaille.failure_dismiss()
+    ops().failure_dismiss()
     assert state.failure is None
 
 
@@ -130,9 +130,9 @@ def test_the_path_that_does_not_block(fake_link: FakeLink) -> None:
 
 def test_cancel_reaches_the_link_and_is_no_error(fake_link: FakeLink) -> None:
     wire, state = module("backend.wire"), module("addon.state").get()
-    assert not bpy.ops.grisaille.cancel.poll()
+    assert not ops().cancel.poll()
     job_id = begin()
-    bpy.ops.grisaille.cancel(job_id=job_id)
+    ops().cancel(job_id=job_id)
     assert fake_link.cancelled == [job_id]
     fake_link.fail(job_id, wire.Failure(wire.FailureKind.CANCELLED, "Cancelled.", ""))
     module("addon.results.arrivals").pump()
@@ -143,24 +143,24 @@ def test_show_controls_leaves_one_image_for_each(fake_link: FakeLink) -> None:
     chosen = bpy.context.scene.grisaille
     chosen.size_mode, chosen.width, chosen.height, chosen.use_normal = "CUSTOM", 64, 64, True
     for _ in range(2):
-        bpy.ops.grisaille.show_controls()
+        ops().show_controls()
     names = sorted(image.name for image in bpy.data.images if image.name.startswith("Grisaille"))
     assert names == ["Grisaille Depth", "Grisaille Normal"]
     assert len(bpy.context.scene.grisaille_history) == 0 and not fake_link.on_disk
     chosen.use_depth = chosen.use_normal = False
     with pytest.raises(RuntimeError, match="No control is on"):
-        bpy.ops.grisaille.show_controls()
+        ops().show_controls()
 
 
 def test_render_depth_to_image_uses_the_active_camera(fake_link: FakeLink) -> None:
     chosen = bpy.context.scene.grisaille
     chosen.prompt, chosen.size_mode, chosen.width, chosen.height = "a clay pot", "CUSTOM", 64, 64
     chosen.destination, chosen.source = "IMAGE_EMPTY", "VIEWPORT"
-    assert bpy.ops.grisaille.render_depth_to_image() == {"FINISHED"}
-    origin = list(fake_link.submitted.values())[0][2]
+    assert ops().render_depth_to_image() == {"FINISHED"}
+    origin = next(iter(fake_link.submitted.values()))[2]
     assert origin["destination"] == "IMAGE_EDITOR" and json.loads(origin["view"])["kind"] == "camera"
     bpy.context.scene.camera = None
-    assert not bpy.ops.grisaille.render_depth_to_image.poll()
+    assert not ops().render_depth_to_image.poll()
 
 
 def test_generate_cannot_be_adjusted_into_running_again(fake_link: FakeLink) -> None:
@@ -171,6 +171,6 @@ def test_generate_cannot_be_adjusted_into_running_again(fake_link: FakeLink) -> 
 
 def test_a_picture_is_also_written_to_a_file(fake_link: FakeLink, tmp_path: Path) -> None:
     path = tmp_path / "pot.png"
-    bpy.ops.grisaille.generate(prompt="a clay pot", filepath=str(path), **SMALL)
+    ops().generate(prompt="a clay pot", filepath=str(path), **SMALL)
     assert path.read_bytes() == png(64, 64)
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["pot.png"]
