@@ -49,6 +49,8 @@ PLAIN_OUTPUT: dict[str, Any] = {
     "use_compositing": False,
     "use_sequencer": False,
     "use_freestyle": False,
+    "line_thickness_mode": "ABSOLUTE",
+    "line_thickness": 1.0,
     "use_stamp": False,
     "use_persistent_data": False,
     "use_single_layer": False,

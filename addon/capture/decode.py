@@ -70,23 +70,28 @@ def _is_mirrored(right: FloatArray, up: FloatArray, depth: FloatArray, projectio
 
 
 def normals_of_depth(depth: FloatArray, projection: tuple[float, ...]) -> FloatArray:
-    """Camera-space normals (height, width, 3) of the flat faces that neighbouring depths make; 0 where one is sky."""
+    """Camera-space normals (height, width, 3) of the flat faces that neighbouring depths make; sky is 0, 0, 0."""
     height, width = depth.shape
     is_orthographic = projection[14] == 0.0
     seen = np.isfinite(depth)
-    with np.errstate(divide="ignore"):
-        near = -np.where(seen, depth, np.float32(0.0)) if is_orthographic else np.float32(1.0) / depth
-    slope_x, slope_y = np.zeros_like(near), np.zeros_like(near)
-    slope_x[:, 1:-1] = (near[:, 2:] - near[:, :-2]) * np.float32(projection[0] * width / 4.0)
-    slope_y[1:-1] = (near[:-2] - near[2:]) * np.float32(projection[5] * height / 4.0)
+    if is_orthographic:
+        near = np.where(seen, -depth, np.float32(-1e9))
+    else:
+        near = np.float32(1.0) / np.maximum(depth, np.float32(1e-9))
+    slope_x = _gentler_slope(near) * np.float32(projection[0] * width / 2.0)
+    slope_y = _gentler_slope(near.T).T * np.float32(-projection[5] * height / 2.0)
     x, y = _places(width, height, projection)
     toward = np.ones_like(near) if is_orthographic else near - slope_x * x - slope_y * y
     normal = np.stack([-slope_x, -slope_y, toward], axis=-1)
-    whole = seen.copy()
-    whole[:, 1:-1] &= seen[:, 2:] & seen[:, :-2]
-    whole[1:-1] &= seen[2:] & seen[:-2]
     length = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal))
-    return normal * (whole / np.maximum(length, np.float32(1e-12)))[..., None].astype(np.float32)
+    return normal * (seen / np.maximum(length, np.float32(1e-12)))[..., None].astype(np.float32)
+
+
+def _gentler_slope(values: FloatArray) -> FloatArray:
+    """The smaller of the differences to the neighbours before and after, along the last axis: it stays on the surface."""
+    steps = np.diff(values, axis=1)
+    before, after = np.pad(steps, ((0, 0), (1, 0)), "edge"), np.pad(steps, ((0, 0), (0, 1)), "edge")
+    return np.where(np.abs(before) < np.abs(after), before, after)
 
 
 def _places(width: int, height: int, projection: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:

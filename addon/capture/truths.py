@@ -6,7 +6,8 @@ from typing import Any
 
 import bpy
 
-SOLID_TYPES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
+CURVE_TYPES = {"CURVE", "SURFACE", "FONT"}
+SOLID_TYPES = CURVE_TYPES | {"MESH"}
 """What both truths draw as surfaces. The other types with geometry are drawn each in its own way."""
 INVISIBLE_TYPES = {"EMPTY", "LIGHT", "CAMERA", "ARMATURE", "LATTICE", "SPEAKER", "LIGHT_PROBE"}
 
@@ -85,13 +86,16 @@ def _shape_agrees(item: bpy.types.Object) -> bool:
         return False
     if item.is_holdout or item.is_shadow_catcher or not item.visible_camera:
         return False
-    if item.type == "CURVE" and item.data.render_resolution_u not in (0, item.data.resolution_u):
-        return False
-    if item.type == "META":
+    if item.type in CURVE_TYPES and not _resolution_agrees(item.data):
         return False
     if any(not _modifier_agrees(modifier) for modifier in item.modifiers):
         return False
     return all(_is_opaque(slot.material) for slot in item.material_slots)
+
+
+def _resolution_agrees(curve: Any) -> bool:
+    """A resolution of 0 for the render means the viewport's."""
+    return curve.render_resolution_u in (0, curve.resolution_u) and curve.render_resolution_v in (0, curve.resolution_v)
 
 
 def _modifier_agrees(modifier: Any) -> bool:
