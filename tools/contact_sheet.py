@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-LABELS = ("depth", "normal", "line art", "picture", "textured scene")
+LABELS = ("depth", "normal", "line art", "picture", "textured scene, from the side")
 TILE = 384
 GAP = 16
 MARGIN = 28

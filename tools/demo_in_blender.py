@@ -6,12 +6,14 @@ Does what a user would do: installs the zip, opens the scene, sets the panel's s
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import bpy
+import mathutils
 
 PACKAGE = "bl_ext.user_default.grisaille"
 STATE = "_grisaille_state"
@@ -19,6 +21,8 @@ STATE = "_grisaille_state"
 CONTROLS = {"depth": "Grisaille Depth", "normal": "Grisaille Normal", "line": "Grisaille Line Art"}
 PAINTED = (0.2, 0.75)
 """The part of the whole bar that the picture takes."""
+AROUND = math.radians(-28)
+"""How far round the last tile is seen from: from the painted view, a projection looks like the picture."""
 
 
 def main(path: Path) -> None:
@@ -71,16 +75,18 @@ def choose_settings(scene: Any, order: dict[str, Any]) -> None:
 
 
 def select_meshes(scene: Any) -> None:
-    """Selects what the picture is projected on."""
+    """Selects what the picture is projected on: the still life, and not the backdrop behind it."""
     for thing in scene.objects:
-        thing.select_set(thing.type == "MESH")
+        thing.select_set(thing.type == "MESH" and thing.name != "Backdrop")
 
 
 def render(scene: Any, path: str) -> None:
-    """Renders the scene with the picture on it, in Cycles on the CPU."""
+    """Renders the scene with the picture on it, from further round, in Cycles on the CPU."""
+    camera = scene.camera
+    camera.matrix_world = mathutils.Matrix.Rotation(AROUND, 4, "Z") @ camera.matrix_world
     scene.render.engine = "CYCLES"
     scene.cycles.device = "CPU"
-    scene.cycles.samples = 24
+    scene.cycles.samples = 12
     scene.cycles.use_denoising = True
     scene.render.filepath = path
     scene.render.image_settings.file_format = "PNG"
