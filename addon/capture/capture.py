@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import bpy
+import numpy as np
 
 from ...backend.wire import CONTROL_KINDS, ControlMaps
 from .. import compat
@@ -56,7 +57,21 @@ def capture_viewport(
     view_layer.update()
     view = view_of_viewport(space, region, view_layer.depsgraph, scene, width, height)
     depth, normal = draw_depth_and_normals(scene, view_layer, space, region, view)
+    if view.is_orthographic and view.view_perspective != "CAMERA":
+        depth, view = _in_front(depth, view)
     return _finished(depth, normal, view, wanted)
+
+
+def _in_front(depth: FloatArray, view: View) -> tuple[FloatArray, View]:
+    """An orthographic 3D view shows what lies behind its plane too: the plane goes back until all depths are positive.
+
+    The nearest surface then is at the view's distance.
+    """
+    nearest = float(depth.min(initial=np.inf))
+    if nearest >= view.clip_start or not np.isfinite(nearest):
+        return depth, view
+    back = view.view_distance - nearest
+    return depth + np.float32(back), view.moved_back(back)
 
 
 def capture_camera(

@@ -69,6 +69,10 @@ def render_maps(
     removed again, also on an error. Raises `FailureError` (capture_failed) when Blender could not render or write the
     picture, or when there are too many faces for Freestyle.
     """
+    if not hasattr(scene, "cycles"):
+        raise capture_error(
+            "The Cycles add-on, which renders captures, is switched off.", "Switch it on in the preferences, under Add-ons."
+        )
     _flush_edits(scene)
     if freestyle:
         check_face_budget(view_layer.depsgraph)
@@ -93,18 +97,18 @@ def _flush_edits(scene: bpy.types.Scene) -> None:
 
 def render_channels(copy: bpy.types.Scene) -> dict[str, FloatArray]:
     """Renders a scene made by `scene_copy`; its one view layer's channels by name ("Depth.Z"), top row first."""
-    with tempfile.TemporaryDirectory(prefix="grisaille-capture-") as folder:
-        path = Path(folder) / "capture.exr"
-        copy.render.filepath = str(path)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="grisaille-capture-") as folder:
+            path = Path(folder) / "capture.exr"
+            copy.render.filepath = str(path)
             bpy.ops.render.render("EXEC_DEFAULT", write_still=True, scene=copy.name)
             channels = read_exr(path)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise capture_error(
-                "Blender could not render the scene for its capture.",
-                "Look at Blender's console for the reason, and check that the temporary folder has free space.",
-                str(error),
-            ) from error
+    except (RuntimeError, OSError, ValueError) as error:
+        raise capture_error(
+            "Blender could not render the scene for its capture.",
+            "Look at Blender's console for the reason, and check that the temporary folder has free space.",
+            str(error),
+        ) from error
     layer = copy.view_layers[0].name
     return {name.removeprefix(f"{layer}."): array for name, array in channels.items()}
 

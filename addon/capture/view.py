@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import bpy
@@ -72,6 +72,13 @@ class View:
         if values["view_perspective"] not in ("PERSP", "ORTHO", "CAMERA") or type(values["is_orthographic"]) is not bool:
             raise ValueError("the view's perspective is unknown")
         return cls(**values)
+
+    def moved_back(self, distance: float) -> View:
+        """The same orthographic picture seen from `distance` scene units farther away."""
+        world_to_view, projection = list(self.world_to_view), list(self.projection)
+        world_to_view[11] -= distance
+        projection[11] += projection[10] * distance
+        return replace(self, world_to_view=tuple(world_to_view), projection=tuple(projection))
 
     def world_to_view_matrix(self) -> Matrix:
         return _unflatten(self.world_to_view)
@@ -142,7 +149,7 @@ def view_of_viewport(
     }
     if looks_through:
         view = view_of_camera(camera, depsgraph, scene, width, height)
-        return View(**{**_fields(view), **place, "kind": "viewport"})
+        return replace(view, **place, kind="viewport")
     across = max(1, region.width)
     up = max(1, region.height)
     keep_x = min(1.0, (width * up) / (height * across))
@@ -191,10 +198,6 @@ def _region_world_to_view(state: Any) -> Matrix:
 
 def _evaluated_camera(camera: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Any:
     return camera.evaluated_get(depsgraph).data
-
-
-def _fields(view: View) -> dict[str, Any]:
-    return {field.name: getattr(view, field.name) for field in fields(view)}
 
 
 def _flatten(matrix: Matrix) -> Matrix4:
