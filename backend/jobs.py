@@ -67,6 +67,7 @@ class Jobs:
         self._changed = threading.Condition()
         self._queue: deque[Generate] = deque()
         self._running: Generate | None = None
+        self._is_started = False
         self._is_cancelled = False
         self._is_saving = False
         sweep(results, stored.PARTIAL)
@@ -74,7 +75,11 @@ class Jobs:
         self._worker = threading.Thread(target=self._work, name="grisaille-jobs", daemon=True)
 
     def start(self) -> None:
-        self._worker.start()
+        """Starts the worker, which begins with the engine's imports; once, however often it is called."""
+        with self._changed:
+            if not self._is_started:
+                self._is_started = True
+                self._worker.start()
 
     def submit(self, job: Generate) -> None:
         """Queues the job; one that cannot be queued is announced as failed."""
@@ -164,6 +169,7 @@ class Jobs:
         return Finished(job.job_id, result, job.origin)
 
     def _produce(self, job: Generate) -> GenerationResult:
+        job.maps.check(job.request.width, job.request.height)
         if self._producer is None:
             self._producer = _made(self._make_producer)
         outcome = self._producer.run(

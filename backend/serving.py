@@ -88,7 +88,6 @@ def serve_process(make_producer: Callable[[ServeConfig], Producer], needed: Sequ
     jobs = Jobs(lambda: make_producer(config), results, server.announce)
     lifeline.hold(stdin, config.parent_pid, lambda: _end(endpoint, jobs))
     _announce(stdout, {"endpoint": endpoint.to_json()})
-    jobs.start()
     _log.info("serving; backend %s, Python %s", __version__, sys.version.split()[0])
     server.serve_forever(jobs)
     _end(endpoint, jobs)

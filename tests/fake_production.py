@@ -30,7 +30,7 @@ class FakeProduction:
         on_preview: Callable[[Any], None],
         is_cancelled: Callable[[], bool],
     ) -> GenerationResult | Failure:
-        words = dict(word.partition("=")[::2] for word in request.prompt.split())
+        words = {name: value for name, _, value in (word.partition("=") for word in request.prompt.split())}
         steps = int(words.get("steps", "2"))
         for step in range(1, steps + 1):
             if is_cancelled() and "ignore" not in words:

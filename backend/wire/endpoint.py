@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,23 @@ class Endpoint:
         sock = _new_socket(bool(self.path))
         try:
             sock.settimeout(timeout)
-            sock.connect(self.path or (_HOST, self.port))
+            self._connect(sock, time.monotonic() + timeout)
             tune(sock)
         except BaseException:
             sock.close()
             raise
         return sock
+
+    def _connect(self, sock: socket.socket, deadline: float) -> None:
+        while True:
+            try:
+                sock.connect(self.path or (_HOST, self.port))
+                return
+            except BlockingIOError:
+                # A unix socket with a full queue does not make one wait.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def remove(self) -> None:
         """Takes away the socket and its folder, also when the process that listened there was killed."""
@@ -66,24 +78,21 @@ def listen(run_folder: Path, transport: str = "auto") -> tuple[socket.socket, En
                 # Else another program of this user could listen on the same port.
                 listener.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE"), 1)  # noqa: B009
             listener.bind((_HOST, 0))
-            listener.listen(16)
+            listener.listen(128)
             return listener, Endpoint(port=listener.getsockname()[1])
     path = _private_folder(run_folder) / "socket"
     listener = _new_socket(True)
     with _closed_on_error(listener):
         listener.bind(os.fspath(path))
         path.chmod(0o600)
-        listener.listen(16)
+        listener.listen(128)
         return listener, Endpoint(path=os.fspath(path))
 
 
 def tune(sock: socket.socket) -> None:
-    """Asks for large buffers and no delay of small messages, where the system knows of it."""
+    """No delay of small messages. The buffers stay as the system has them: larger ones leave the CPU's caches."""
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, option, 2**20)
 
 
 def _private_folder(run_folder: Path) -> Path:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import mmap
+import os
 import re
 import socket
 import struct
@@ -29,7 +30,7 @@ ITEM_SIZES = {"uint8": 1, "uint16": 2, "int32": 4, "float16": 2, "float32": 4}
 """The dtypes that may pass, with their sizes in bytes."""
 
 POLL_SECONDS = 5.0
-"""The timeout of a connected socket: how often a wait looks at the clock."""
+"""How often a wait for bytes looks at the clock."""
 STALL_SECONDS = 60.0
 """How long a frame that has begun may take, beyond what its bytes need at BYTES_PER_SECOND_MIN."""
 BYTES_PER_SECOND_MIN = 10**6
@@ -65,6 +66,20 @@ class Frame:
 
     header: dict[str, Any]
     blobs: dict[str, Blob]
+
+
+def settle(sock: socket.socket) -> None:
+    """Makes a connected socket ready for frames: it blocks, and its reads look at the clock now and then.
+
+    The system's own timeout, not Python's: that one makes the socket non-blocking, and a large frame then leaves in a
+    hundred pieces.
+    """
+    sock.settimeout(None)
+    if os.name == "nt":
+        timeout = struct.pack("@i", int(POLL_SECONDS * 1000))
+    else:
+        timeout = struct.pack("@ll", int(POLL_SECONDS), 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
 
 
 def send_frame(sock: socket.socket, frame: Frame) -> None:
@@ -114,7 +129,7 @@ def receive_frame(sock: socket.socket) -> Frame | None:
 
 def parse_json(data: bytes) -> dict[str, Any]:
     """The JSON object in `data`. Raises `ProtocolError` for anything that two parsers could read differently."""
-    if _nesting(data) > NESTING_MAX:
+    if _is_deep(data):
         raise ProtocolError("the JSON is nested too deeply")
     try:
         value = json.loads(
@@ -188,7 +203,10 @@ def _memory(size: int) -> bytearray | mmap.mmap:
     """Writable memory of `size` bytes. Large ones are not touched before the bytes come."""
     if size < MAPPED_MIN:
         return bytearray(size)
-    memory = mmap.mmap(-1, size)
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    # Private, because shared anonymous memory gets no huge pages, and small ones cost more than the copy.
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):
             memory.madvise(mmap.MADV_HUGEPAGE)
@@ -199,7 +217,7 @@ def _first_bytes(sock: socket.socket, view: memoryview) -> int:
     while True:
         try:
             return sock.recv_into(view)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             # Silence is no sign of death: the other side may be busy for minutes.
             continue
 
@@ -210,7 +228,7 @@ def _receive_into(sock: socket.socket, view: memoryview, deadline: float) -> Non
     while filled < len(view):
         try:
             got = sock.recv_into(view[filled:])
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             got = None
         if got == 0:
             raise ConnectionEndedError("the connection ended in the middle of a frame")
@@ -223,22 +241,20 @@ def _send_all(sock: socket.socket, views: list[memoryview]) -> None:
     pending = [view for view in views if view.nbytes]
     gather = getattr(sock, "sendmsg", None)
     while pending:
-        try:
-            sent = gather(pending) if gather else sock.send(pending[0])
-        except TimeoutError:
-            continue
+        sent = gather(pending) if gather else sock.send(pending[0])
         while pending and sent >= pending[0].nbytes:
             sent -= pending.pop(0).nbytes
         if sent:
             pending[0] = pending[0][sent:]
 
 
-def _nesting(data: bytes) -> int:
-    depth = deepest = 0
+def _is_deep(data: bytes) -> bool:
+    depth = 0
     for match in _BRACKET.finditer(_STRING.sub(b"", data)):
         depth += 1 if match.group() in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+        if depth > NESTING_MAX:
+            return True
+    return False
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 
-from .framing import MAGIC, POLL_SECONDS, PROTOCOL_VERSION, ConnectionEndedError, ProtocolError
+from .framing import MAGIC, PROTOCOL_VERSION, ConnectionEndedError, ProtocolError, settle
 
 SECRET_BYTES = 32
 HANDSHAKE_SECONDS = 3.0
@@ -33,7 +33,7 @@ def prove_as_server(sock: socket.socket, secret: bytes) -> None:
     if not hmac.compare_digest(answer[-_PROOF_BYTES:], _proof(secret, b"client", ours, theirs)):
         raise ProtocolError("the client does not know the secret")
     _send(sock, _proof(secret, b"server", ours, theirs), deadline)
-    sock.settimeout(POLL_SECONDS)
+    settle(sock)
 
 
 def prove_as_client(sock: socket.socket, secret: bytes) -> None:
@@ -46,7 +46,7 @@ def prove_as_client(sock: socket.socket, secret: bytes) -> None:
     proof = _receive(sock, _PROOF_BYTES, deadline, opening=b"")
     if not hmac.compare_digest(proof, _proof(secret, b"server", theirs, ours)):
         raise ProtocolError("the server does not know the secret")
-    sock.settimeout(POLL_SECONDS)
+    settle(sock)
 
 
 def _proof(secret: bytes, role: bytes, server_nonce: bytes, client_nonce: bytes) -> bytes:

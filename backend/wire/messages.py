@@ -54,7 +54,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """A job: the Request, its maps, and where the job came from (kept with its Result, not read by the backend)."""
+    """A job: the Request, its maps, and where the job came from (kept with its Result, not read by the backend).
+
+    The maps are arrays by now, but not checked against the Request: that reads all of them, and is the worker's.
+    """
 
     job_id: str
     request: GenerationRequest
@@ -72,10 +75,9 @@ class Generate:
             raise ProtocolError("the origin is not a table of a few short texts")
         arrays = fields.blobs(CONTROL_KINDS)
         fields.end()
+        maps = ControlMaps(**{kind: as_array(blob) for kind, blob in arrays.items()})
         try:
             request = GenerationRequest.from_json(data)
-            maps = ControlMaps(**{kind: as_array(blob) for kind, blob in arrays.items()})
-            maps.check(request.width, request.height)
         except FailureError as error:
             raise RefusedRequestError(job_id, error.failure) from error
         return cls(job_id, request, maps, origin)
