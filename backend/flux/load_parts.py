@@ -59,8 +59,31 @@ def without_deprecations() -> Iterator[None]:
         yield
 
 
-def load_tokenizer(kind: type[Tokenizer], folder: Path) -> Tokenizer:
+VOCABULARIES: dict[type, tuple[tuple[str, ...], ...]] = {
+    CLIPTokenizer: (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    T5TokenizerFast: (("tokenizer.json",), ("spiece.model",)),
+}
+"""The files that can hold a tokenizer's words. Without any, the library makes a tokenizer that knows none."""
+
+
+def load_tokenizer(kind: type[Tokenizer], folder: Path, words_max: int) -> Tokenizer:
+    """A tokenizer from the files in `folder`. words_max: how many words its encoder knows."""
     require(folder, "tokenizer_config.json")
+    choices = VOCABULARIES[kind]
+    if not any(all((folder / name).is_file() for name in choice) for choice in choices):
+        require(folder, *choices[-1])
+    tokenizer = _read_tokenizer(kind, folder)
+    if len(tokenizer) > words_max:
+        raise FailureError.of(
+            FailureKind.MODEL_UNSUPPORTED,
+            f"The tokenizer in {folder.name} knows {len(tokenizer):,} words, its text encoder {words_max:,}.",
+            "Download this model again, or choose another one.",
+            str(folder),
+        )
+    return tokenizer
+
+
+def _read_tokenizer(kind: type[Tokenizer], folder: Path) -> Tokenizer:
     try:
         return kind.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exceptions for a damaged file
