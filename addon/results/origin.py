@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def make(scene: bpy.types.Scene, view: View, destination: str, distance: float) -> dict[str, str]:
-    """The origin of a job started in `scene` now. `distance`: from the view's point to the nearest thing, scene units."""
+    """The origin of a job started in `scene` now. `distance`: from the view to the nearest thing, in scene units."""
     return {
         "file": bpy.data.filepath,
         "session": state.get().session,

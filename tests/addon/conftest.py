@@ -27,7 +27,7 @@ def grisaille() -> Iterator[ModuleType]:
     sys.path.insert(0, str(ROOT))
     from tools.staging import build_zip
 
-    archive = build_zip(Path(PROFILE) / "dist")
+    archive = os.environ.get("GRISAILLE_ZIP") or build_zip(Path(PROFILE) / "dist")
     bpy.ops.wm.read_factory_settings()
     bpy.ops.extensions.package_install_files(filepath=str(archive), repo="user_default", enable_on_install=True)
     yield importlib.import_module(PACKAGE)

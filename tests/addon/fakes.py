@@ -26,11 +26,11 @@ def ops() -> Any:
 
 
 def forget_all() -> None:
-    """Empties the add-on's state, as in a Blender that has just been started."""
+    """Empties the add-on's state, as in a Blender that has just been started; a link stays."""
     state = module("addon.state")
     fresh, current = state.State(), state.get()
     for item in fields(state.State):
-        if item.name not in ("command", "previews"):
+        if item.name not in ("command", "previews", "link", "place", "data_folder"):
             setattr(current, item.name, getattr(fresh, item.name))
 
 
