@@ -53,3 +53,16 @@ def give_nodes(material: Any) -> None:
     """Makes a new material's shader nodes where materials can be without them."""
     if getattr(material, "node_tree", None) is None:
         material.use_nodes = True
+
+
+def action_curves(action: Any) -> list[Any]:
+    """All of an action's F-curves, of all its slots where actions have slots."""
+    if not hasattr(action, "layers"):
+        return list(action.fcurves)
+    return [
+        curve
+        for layer in action.layers
+        for strip in layer.strips
+        for bag in getattr(strip, "channelbags", ())
+        for curve in bag.fcurves
+    ]

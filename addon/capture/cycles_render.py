@@ -16,6 +16,7 @@ from .decode import FloatArray
 from .errors import capture_error
 from .exr import read_exr
 from .freestyle import check_face_budget, draw_lines
+from .unkeyed import unkeyed_values_kept
 from .view import View
 
 SKY = 1e9
@@ -76,7 +77,7 @@ def render_maps(
     _flush_edits(scene)
     if freestyle:
         check_face_budget(view_layer.depsgraph)
-    with scene_copy(scene, view_layer, camera, view, freestyle) as copy:
+    with unkeyed_values_kept(view_layer), scene_copy(scene, view_layer, camera, view, freestyle) as copy:
         channels = render_channels(copy)
     depth = channels["Depth.Z"]
     depth = np.where(depth < SKY, depth, np.float32(np.inf))
@@ -164,6 +165,8 @@ def _still_lens(camera: bpy.types.Object, evaluated: Any) -> bpy.types.Camera:
 def _keep_one_layer(copy: bpy.types.Scene, name: str) -> None:
     for layer in list(copy.view_layers):
         if layer.name != name:
+            # Blender forgets to give these up with the layer.
+            layer.material_override = layer.world_override = None
             copy.view_layers.remove(layer)
 
 

@@ -163,7 +163,7 @@ def view_of_viewport(
         projection=_flatten(zoom @ projection),
         width=width,
         height=height,
-        is_orthographic=not state.is_perspective,
+        is_orthographic=not _is_perspective(state),
         crop=(0.5 - keep_x / 2, 0.5 - keep_y / 2, 0.5 + keep_x / 2, 0.5 + keep_y / 2),
         **place,
     )
@@ -177,7 +177,7 @@ def _region_projection(state: Any, space: Any, across: int, up: int) -> Matrix:
     half = VIEW_ZOOM * 0.5 * SENSOR_WIDTH / space.lens
     half_x, half_y = half * across / max(across, up), half * up / max(across, up)
     projection = Matrix.Identity(4)
-    if state.is_perspective:
+    if _is_perspective(state):
         projection[0][0], projection[1][1] = 1.0 / half_x, 1.0 / half_y
         projection[2][2], projection[2][3] = -(far + near) / (far - near), -2.0 * far * near / (far - near)
         projection[3][2], projection[3][3] = -1.0, 0.0
@@ -186,6 +186,11 @@ def _region_projection(state: Any, space: Any, across: int, up: int) -> Matrix:
     # An orthographic 3D view clips as far behind its plane as before it.
     projection[2][2] = -1.0 / far
     return projection
+
+
+def _is_perspective(state: Any) -> bool:
+    """A camera that is no camera object is seen as the region was left; the flag is kept up to date by a window only."""
+    return state.view_perspective != "ORTHO" if bpy.app.background else state.is_perspective
 
 
 def _region_world_to_view(state: Any) -> Matrix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,13 @@ DEPTH_MAX = 9
 
 def session_digest() -> dict[str, str]:
     """Every setting by its path: all datablocks' properties and counts, modes, selection, windows, `is_dirty`."""
+    with warnings.catch_warnings():
+        # Reading a property that a later Blender drops warns.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _session_digest()
+
+
+def _session_digest() -> dict[str, str]:
     found = {f"count.{name}": str(len(block)) for name, block in _data_collections()}
     for kind in KINDS:
         for block in getattr(bpy.data, kind):
@@ -77,10 +85,12 @@ def _geometry(mesh: bpy.types.Mesh) -> str:
     return f"{len(mesh.polygons)} {hashlib.sha256(places.tobytes()).hexdigest()}"
 
 
-def _walk(owner: Any, path: str, above: set[int], depth: int) -> Iterator[tuple[str, str]]:
-    if depth > DEPTH_MAX or owner.as_pointer() in above:
+def _walk(owner: Any, path: str, above: set[tuple[str, int]], depth: int) -> Iterator[tuple[str, str]]:
+    # A struct inside another can share its address.
+    place = (owner.bl_rna.identifier, owner.as_pointer())
+    if depth > DEPTH_MAX or place in above:
         return
-    above = above | {owner.as_pointer()}
+    above = above | {place}
     for item in owner.bl_rna.properties:
         name = item.identifier
         if name in NOT_STATE or name in BULK:
@@ -95,7 +105,7 @@ def _walk(owner: Any, path: str, above: set[int], depth: int) -> Iterator[tuple[
         yield f"{path}[custom]", repr(sorted((key, repr(value)) for key, value in owner.items()))
 
 
-def _walk_value(item: Any, value: Any, path: str, above: set[int], depth: int) -> Iterator[tuple[str, str]]:
+def _walk_value(item: Any, value: Any, path: str, above: set[tuple[str, int]], depth: int) -> Iterator[tuple[str, str]]:
     if item.type == "POINTER":
         if value is None or (isinstance(value, bpy.types.ID) and not value.is_embedded_data):
             yield path, value.name_full if value is not None else "None"
