@@ -1,17 +1,45 @@
-"""A whole backend process with a fake production: `python tests/fake_backend.py`, configured as the real one is."""
+"""A whole backend process with a fake production: `python tests/fake_backend.py [drop]`, configured as the real one is.
+
+drop: gives up root's powers first, so that permissions mean something. A prompt with the word "lost" kills the process
+after its Result is stored and before anyone hears of it.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
+
+NOBODY = 65534
 
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from backend.serving import serve_process
+    from backend.wire import stored
     from tests.fake_production import FakeProduction
 
+    if "drop" in sys.argv:
+        drop_privileges()
+    write = stored.write
+
+    def write_and_perhaps_die(partial: Path, job_id: str, result: Any, origin: dict[str, str]) -> Path:
+        written = write(partial, job_id, result, origin)
+        if "lost" in result.request.prompt.split():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+
+    stored.write = write_and_perhaps_die
     serve_process(lambda config: FakeProduction(), needed=())
+
+
+def drop_privileges() -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class BackendProcess:
         """Starts it. Raises `FailureError` when there is no such Python or nowhere to write."""
         self._place = place
         self.secret = secrets.token_bytes(SECRET_BYTES)
-        if not place.python.is_file() or not os.access(place.python, os.X_OK):
+        if not os.path.isfile(place.python) or not os.access(place.python, os.X_OK):
             raise FailureError.of(FailureKind.BACKEND_NOT_FOUND, f"There is no Python at {place.python}.", _SETUP_HINT)
         with disk_failures(place.data_folder):
             self._stderr = _stderr_path(place.data_folder)

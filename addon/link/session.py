@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import socket
 import threading
 import time
+import traceback
 from contextlib import suppress
 from typing import Protocol
 
@@ -22,6 +24,7 @@ EXIT_SECONDS = 1.0
 """After the connection's end: how long the process may take to be gone, if that is what happened."""
 RECONNECTS_MAX = 3
 END_SECONDS = 5.0
+_log = logging.getLogger(__name__)
 
 
 class SessionOwner(Protocol):
@@ -75,10 +78,17 @@ class Session:
 
     def _run(self) -> None:
         try:
-            process = BackendProcess(self._place)
+            self._live()
         except FailureError as error:
             self._report(error.failure)
-            return
+        except Exception as error:
+            # Nobody may be left waiting for a thread that is gone.
+            _log.exception("the link to the backend broke")
+            self._report(_broken(error))
+
+    def _live(self) -> None:
+        """The process's whole life. Raises `FailureError` when it cannot start."""
+        process = BackendProcess(self._place)
         with self._lock:
             self._process = process
             is_closing = self._is_closing
@@ -89,12 +99,11 @@ class Session:
         try:
             endpoint = process.endpoint()
             failure = self._stay(process, endpoint)
-        except FailureError as error:
-            failure = error.failure
-        process.end(END_SECONDS)
-        if endpoint is not None:
-            # A backend that was killed leaves its socket behind.
-            endpoint.remove()
+        finally:
+            process.end(END_SECONDS)
+            if endpoint is not None:
+                # A backend that was killed leaves its socket behind.
+                endpoint.remove()
         self._report(failure)
 
     def _stay(self, process: BackendProcess, endpoint: Endpoint) -> Failure:
@@ -174,6 +183,11 @@ def _death(code: int | None, stderr: str) -> Failure:
             message = "The backend was killed; running out of memory is the usual reason."
     hint = "Press Generate to start it again; a smaller picture needs less memory."
     return Failure(FailureKind.BACKEND_DIED, message, hint, f"exit code {code}\n{stderr}".strip())
+
+
+def _broken(error: Exception) -> Failure:
+    message = "Something went wrong in the link to the backend."
+    return Failure(FailureKind.INTERNAL, message, "Generate again.", "".join(traceback.format_exception(error)))
 
 
 def _unreachable(stderr: str) -> Failure:

@@ -79,9 +79,9 @@ def maps(wire: ModuleType) -> Any:
     return wire.ControlMaps(depth=np.ones((64, 64), np.float32), normal=np.zeros((64, 64, 3), np.float32))
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Waits for `condition` to be true and gives its value; a broken test fails saying what never happened."""
-    end = time.monotonic() + GIVE_UP_SECONDS
+def until(condition: Callable[[], Any], what: str, seconds: float = GIVE_UP_SECONDS) -> Any:
+    """Waits for `condition` to be true and gives its value; fails saying what never happened."""
+    end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:
             pytest.fail(f"never happened: {what}")
