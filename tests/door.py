@@ -33,7 +33,7 @@ GIVE_UP_SECONDS = 60.0
 class RunningBackend:
     """The process, what it said at its start, and connections to it."""
 
-    def __init__(self, data_folder: Path, transport: str = "auto", parent_pid: int | None = None, **popen: Any) -> None:
+    def __init__(self, data_folder: Path, transport: str = "auto", drop: bool = False) -> None:
         self.secret = secrets.token_bytes(32)
         self.data_folder = data_folder
         self.config = {
@@ -42,11 +42,10 @@ class RunningBackend:
             "models_folder": str(data_folder / "models"),
             "device": "cpu",
             "transport": transport,
-            "parent_pid": parent_pid or os.getpid(),
+            "parent_pid": os.getpid(),
         }
-        self.popen = subprocess.Popen(
-            [sys.executable, "-I", str(FAKE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **popen
-        )
+        command = [sys.executable, "-I", str(FAKE), *(["drop"] if drop else [])]
+        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.popen.stdin is not None and self.popen.stdout is not None
         self.stdin, self.stdout = self.popen.stdin, self.popen.stdout
         self.stdin.write(json.dumps(self.config).encode() + b"\n")
