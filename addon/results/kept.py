@@ -10,8 +10,10 @@ from .. import preferences, state
 
 
 def folder() -> Path:
-    """Where results are kept."""
+    """Where results are kept: where the link's backend writes them, or would."""
     current = state.get()
+    if current.place is not None:
+        return current.place.data_folder / "results"
     # Remembered: at Blender's exit there are no preferences to ask any more.
     current.data_folder = current.data_folder or preferences.data_folder()
     return current.data_folder / "results"
@@ -27,8 +29,9 @@ def read(job_id: str) -> StoredResult | None:
 
 def look() -> None:
     """Learns what is on disk, also from earlier sessions."""
-    state.get().data_folder = preferences.data_folder()
-    kept = state.get().kept
+    current = state.get()
+    current.data_folder = preferences.data_folder()
+    kept = current.kept
     for job_id in stored.stored_ids(folder()):
         if job_id not in kept and (result := read(job_id)) is not None and result.result.png:
             kept[job_id] = result.origin

@@ -26,7 +26,7 @@ STAGES = {
 
 def paragraph(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
     """A sentence over as many lines as the panel's width asks for; the icon stands at the first."""
-    scale = context.preferences.system.ui_scale
+    scale = context.preferences.system.ui_scale or 1.0  # 0 in background
     width = context.region.width if context.region else 280
     characters = max(16, int((width / scale - MARGIN) / CHARACTER_WIDTH))
     column = layout.column(align=True)

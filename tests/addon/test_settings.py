@@ -1,0 +1,103 @@
+"""The settings on the scene, and the Request they make."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import bpy
+import pytest
+
+from tests.addon.fakes import FakeLink, module
+
+
+def scene() -> Any:
+    return bpy.context.scene
+
+
+def test_all_settings_reach_the_request_and_come_back(fake_link: FakeLink) -> None:
+    settings, chosen = module("addon.settings"), scene().grisaille
+    chosen.prompt, chosen.steps, chosen.guidance = "moss on stone", 12, 2.5
+    chosen.use_depth, chosen.use_normal, chosen.use_line = False, True, True
+    chosen.normal.strength, chosen.line.start, chosen.line.end = 0.3, 0.1, 0.6
+    request = settings.to_request(chosen, 512, 256, 9)
+    request.check()
+    assert (request.prompt, request.width, request.height, request.seed) == ("moss on stone", 512, 256, 9)
+    assert (request.steps, request.guidance, request.model) == (12, 2.5, "tiny")
+    assert [(c.kind, c.strength, c.start, c.end) for c in request.controls] == [
+        ("normal", 0.3, 0.0, 1.0),
+        ("line", 0.7, 0.1, 0.6),
+    ]
+    other = bpy.data.scenes.new("other").grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    settings.from_request(other, request)
+    assert settings.to_request(other, other.width, other.height, other.seed) == request
+
+
+@pytest.mark.parametrize(
+    ("mode", "wanted"), [("MATCH_CAMERA", (960, 540)), ("MATCH_VIEWPORT", (803, 611)), ("CUSTOM", (500, 300))]
+)
+def test_where_the_size_comes_from(fake_link: FakeLink, mode: str, wanted: tuple[int, int]) -> None:
+    chosen, render = scene().grisaille, scene().render
+    render.resolution_x, render.resolution_y, render.resolution_percentage = 1920, 1080, 50
+    chosen.size_mode, chosen.width, chosen.height = mode, 500, 300
+    region = SimpleNamespace(width=803, height=611)
+    assert module("addon.settings").wanted_size(chosen, scene(), region) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        ((1024, 1024), "1024 × 1024 px"),
+        ((1920, 1080), "1920 × 1088 px (8 more high)"),
+        ((1000, 1000), "992 × 992 px (8 cropped wide, 8 cropped high)"),
+        ((3840, 2160), "2720 × 1536 px, scaled from 3840 × 2160"),
+        ((10, 10), "64 × 64 px, scaled from 10 × 10"),
+    ],
+)
+def test_the_crop_is_shown(fake_link: FakeLink, wanted: tuple[int, int], text: str) -> None:
+    assert module("addon.settings").describe_size(wanted) == text
+
+
+def test_the_models_are_those_of_the_folder_and_a_missing_one_is_named(fake_link: FakeLink, tmp_path: Any) -> None:
+    chosen = scene().grisaille
+    (tmp_path / "models" / "other").mkdir()
+    (tmp_path / "models" / "other" / "model.json").write_text("{}")
+    (tmp_path / "models" / "not a model").mkdir()
+    assert chosen.model == "other", "the first"
+    chosen.model = "tiny"
+    assert (chosen.model, chosen.model_name) == ("tiny", "tiny")
+    (tmp_path / "models" / "aardvark").mkdir()
+    (tmp_path / "models" / "aardvark" / "model.json").write_text("{}")
+    assert chosen.model == "tiny", "also when the list grows"
+    (tmp_path / "models" / "tiny" / "model.json").unlink()
+    items = module("addon.settings")._model_items(chosen, None)
+    assert [item[1] for item in items] == ["aardvark", "other", "tiny (missing)"]
+    assert chosen.model == "tiny"
+
+
+def test_no_models_at_all(fake_link: FakeLink, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRISAILLE_MODELS", str(tmp_path / "nowhere"))
+    assert module("addon.settings").chosen_model(scene().grisaille) == ""
+    assert scene().grisaille.model == ""
+
+
+def test_preferences_come_before_the_environment(fake_link: FakeLink, tmp_path: Any) -> None:
+    preferences = module("addon.preferences")
+    own = preferences.of_this_addon()
+    assert preferences.data_folder() == tmp_path / "data"
+    own.data_folder = str(tmp_path / "elsewhere")
+    try:
+        assert preferences.data_folder() == tmp_path / "elsewhere"
+        place = preferences.backend_place()
+        assert place.data_folder == tmp_path / "elsewhere" and place.data_folder.is_dir()
+    finally:
+        own.data_folder = ""
+
+
+def test_settings_are_saved_with_the_file(fake_link: FakeLink, tmp_path: Any) -> None:
+    scene().grisaille.prompt, scene().grisaille.depth.strength = "kept", 0.25
+    path = str(tmp_path / "scene.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    scene().grisaille.prompt = "changed"
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert scene().grisaille.prompt == "kept" and scene().grisaille.depth.strength == 0.25
