@@ -31,15 +31,17 @@ def main(path: Path) -> None:
     report(0.06, "installing the extension in Blender")
     install(order)
     bpy.ops.wm.open_mainfile(filepath=order["scene"])
-    scene = bpy.context.scene
+    scene: Any = bpy.context.scene
     choose_settings(scene, order)
     select_meshes(scene)
     report(0.1, "starting the backend, showing the controls")
-    bpy.ops.grisaille.show_controls()
+    operators: Any = bpy.ops
+    operators.grisaille.show_controls()
     for kind, name in CONTROLS.items():
-        Path(order["controls"], f"{kind}.png").write_bytes(bpy.data.images[name].packed_file.data)
+        image: Any = bpy.data.images[name]
+        Path(order["controls"], f"{kind}.png").write_bytes(image.packed_file.data)
     with ShownProgress():
-        bpy.ops.grisaille.generate(seed=1, filepath=order["picture"])
+        operators.grisaille.generate(seed=1, filepath=order["picture"])
     report(0.76, "saving the scene")
     bpy.ops.wm.save_as_mainfile(filepath=order["saved"], compress=True)
     report(0.78, "rendering the textured scene")
@@ -53,7 +55,8 @@ def install(order: dict[str, Any]) -> None:
     bpy.ops.extensions.package_install_files(
         filepath=order["archive"], repo="user_default", enable_on_install=True, overwrite=True
     )
-    preferences: Any = bpy.context.preferences.addons[PACKAGE].preferences
+    all_preferences: Any = bpy.context.preferences
+    preferences = all_preferences.addons[PACKAGE].preferences
     preferences.backend_python = order["python"]
     preferences.models_folder = order["models"]
     preferences.data_folder = order["data"]

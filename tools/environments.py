@@ -161,10 +161,26 @@ def _run_uv(command: Sequence[str | Path], environment: Environment) -> None:
     # An activated environment or a pinned interpreter of the caller's is not what is asked for here.
     environ = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "UV_PYTHON")}
     words = [str(word) for word in command]
-    if subprocess.run(words, stdin=subprocess.DEVNULL, env=environ, check=False).returncode != 0:
+    if sys.stderr.isatty():  # uv draws progress bars
+        code = subprocess.run(words, stdin=subprocess.DEVNULL, env=environ, check=False).returncode
+    else:
+        code = _run_and_filter(words, environ)
+    if code != 0:
         raise ToolError(
             f"{environment.name} could not be made (see the lines above): check the connection, then run this again."
         )
+
+
+def _run_and_filter(words: Sequence[str], environ: dict[str, str]) -> int:
+    """Shows uv's lines as they come, without the list of all it has installed."""
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not line.startswith((" + ", " - ", " ~ ")):
+                say(line.rstrip())
+    return process.returncode
 
 
 def _interpreter_for(environment: Environment) -> Path | None:

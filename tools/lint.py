@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 from tools import contract
 from tools.console import ROOT, say, title
 from tools.environments import BACKEND, prepare
-from tools.staging import PACKAGE, stage
+from tools.staging import FOLDERS, PACKAGE, stage
 from tools.uv import folder_of_programs
 
 STAGED_PARENT = ROOT / "build"
@@ -55,19 +56,26 @@ def check_types(
 
 
 def types_config(staged_parent: Path, also: Sequence[str]) -> dict[str, object]:
-    """basedpyright's settings: the staged package and the repository's tests see each other, by either name."""
+    """basedpyright's settings in pyproject.toml, with the add-on and the backend looked at where they are staged.
+
+    The staged package and the repository's tests see each other, by either name.
+    """
     package = staged_parent / PACKAGE
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["basedpyright"]
+    places = [
+        {
+            **place,
+            "root": str((package if place["root"] in FOLDERS else ROOT) / place["root"]),
+            "extraPaths": [str(staged_parent), str(ROOT)],
+        }
+        for place in settings["executionEnvironments"]
+    ]
+    staged_too = {"root": str(package), "extraPaths": [str(staged_parent)]}
     return {
-        "typeCheckingMode": "standard",
-        "pythonVersion": "3.11",
+        **settings,
         "include": [str(package), *(str(ROOT / name) for name in also)],
         "exclude": ["**/__pycache__"],
-        "executionEnvironments": [
-            # A property of Blender's is an annotation that calls bpy.props: no type, but the way it is declared.
-            {"root": str(package / "addon"), "extraPaths": [str(staged_parent)], "reportInvalidTypeForm": "none"},
-            {"root": str(package), "extraPaths": [str(staged_parent)]},
-            {"root": str(ROOT), "extraPaths": [str(ROOT), str(staged_parent)]},
-        ],
+        "executionEnvironments": [*places[:-1], staged_too, places[-1]],
     }
 
 

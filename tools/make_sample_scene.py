@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # A .blend remembers where its file browser stood, and that need not be the home folder of whoever makes this one.
 os.environ["HOME"] = os.sep
@@ -30,13 +31,13 @@ CLOTH = (0.30, 0.31, 0.33)
 def main(path: Path = SAMPLE) -> Path:
     """A still life on a table before a curved backdrop: one bust, solids around it, a camera, window light."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
+    scene: Any = bpy.context.scene
     scene.name = "Still Life"
     _add_backdrop()
     _add_table()
     _add_bust()
     _add_solids()
-    _add_light()
+    _add_light(scene)
     _add_camera(scene)
     _set_render(scene)
     bpy.ops.outliner.orphans_purge(do_recursive=True)
@@ -46,8 +47,8 @@ def main(path: Path = SAMPLE) -> Path:
     return path
 
 
-def _material(name: str, colour: Vector3, roughness: float = 0.7) -> bpy.types.Material:
-    material = bpy.data.materials.get(name) or bpy.data.materials.new(name)
+def _material(name: str, colour: Vector3, roughness: float = 0.7) -> Any:
+    material: Any = bpy.data.materials.get(name) or bpy.data.materials.new(name)
     material.use_nodes = True
     material.diffuse_color = (*colour, 1.0)
     shader = material.node_tree.nodes["Principled BSDF"]
@@ -56,9 +57,9 @@ def _material(name: str, colour: Vector3, roughness: float = 0.7) -> bpy.types.M
     return material
 
 
-def _finish(name: str, material: bpy.types.Material, smooth: bool = True, bevel: float = 0.0) -> bpy.types.Object:
+def _finish(name: str, material: Any, smooth: bool = True, bevel: float = 0.0) -> Any:
     """Names and colours the object that an operator has just added."""
-    thing = bpy.context.object
+    thing: Any = bpy.context.object
     thing.name = thing.data.name = name
     thing.data.materials.append(material)
     if smooth:
@@ -78,11 +79,16 @@ def _add_backdrop() -> None:
     mesh.from_pydata(vertices, [], faces)
     mesh.polygons.foreach_set("use_smooth", [True] * len(faces))
     mesh.materials.append(_material("Backdrop", CLOTH, 0.95))
-    bpy.context.collection.objects.link(bpy.data.objects.new("Backdrop", mesh))
+    _link(bpy.data.objects.new("Backdrop", mesh))
 
 
 def _quarter(parts: int) -> list[float]:
     return [math.pi / 2 * part / parts for part in range(parts + 1)]
+
+
+def _link(thing: Any) -> None:
+    collection: Any = bpy.context.collection
+    collection.objects.link(thing)
 
 
 def _add_table() -> None:
@@ -117,40 +123,40 @@ def _add_solids() -> None:
     _finish("Stone", _material("Slate", SLATE), smooth=False)
 
 
-def _add_light() -> None:
+def _add_light(scene: Any) -> None:
     _area("Window", (-3.2, -2.6, 4.2), (0.0, 0.1, 1.2), 380.0, 1.8, (1.0, 0.95, 0.88))
     _area("Sky", (4.0, -3.0, 3.0), (0.2, 0.0, 1.2), 60.0, 3.0, (0.80, 0.89, 1.0))
-    world = bpy.data.worlds.new("World")
+    world: Any = bpy.data.worlds.new("World")
     world.use_nodes = True
     world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.02, 0.022, 0.026, 1.0)
-    bpy.context.scene.world = world
+    scene.world = world
 
 
 def _area(name: str, location: Vector3, target: Vector3, watts: float, size: float, colour: Vector3) -> None:
-    light = bpy.data.lights.new(name, "AREA")
+    light: Any = bpy.data.lights.new(name, "AREA")
     light.energy, light.size, light.color = watts, size, colour
     thing = bpy.data.objects.new(name, light)
-    bpy.context.collection.objects.link(thing)
+    _link(thing)
     _aim(thing, location, target)
 
 
-def _add_camera(scene: bpy.types.Scene) -> None:
+def _add_camera(scene: Any) -> None:
     data = bpy.data.cameras.new("Camera")
     data.lens = 62.0
     data.clip_end = 100.0
     camera = bpy.data.objects.new("Camera", data)
-    bpy.context.collection.objects.link(camera)
+    _link(camera)
     _aim(camera, (1.6, -6.6, 2.35), (-0.08, 0.0, 1.3))
     scene.camera = camera
 
 
-def _aim(thing: bpy.types.Object, location: Vector3, target: Vector3) -> None:
+def _aim(thing: Any, location: Vector3, target: Vector3) -> None:
     thing.location = location
     direction = mathutils.Vector(target) - mathutils.Vector(location)
     thing.rotation_euler = direction.to_track_quat("-Z", "Y").to_euler()
 
 
-def _set_render(scene: bpy.types.Scene) -> None:
+def _set_render(scene: Any) -> None:
     scene.render.engine = "CYCLES"
     scene.cycles.samples = 32
     scene.render.resolution_x = scene.render.resolution_y = 768
