@@ -39,8 +39,9 @@ def backend_process(python: str) -> int:
 def steps(settings: dict[str, Any]) -> window.Steps:
     answer: dict[str, Any] = {}
     state = window.module("addon.state")
-    bpy.context.scene.grisaille.prompt = "a wooden cube"
+    window.set_scene("a wooden cube", side=256)
     bpy.context.scene.grisaille.steps = 2
+    bpy.ops.ed.undo_push(message="Prompt")  # as typing it in the panel does
     yield 1.0
     generate()
     answer["first"] = yield from window.until(lambda: len(history()) == 1, 120)
@@ -53,6 +54,7 @@ def steps(settings: dict[str, Any]) -> window.Steps:
 
     bpy.ops.preferences.addon_disable(module=window.PACKAGE)
     bpy.ops.preferences.addon_enable(module=window.PACKAGE)
+    window.set_preferences(settings)
     yield 1.0
     answer["after_reload"] = history() == first
 

@@ -78,13 +78,10 @@ def steps(settings: dict[str, Any]) -> window.Steps:
     watch = Watch()
     watch_callbacks(watch)
     scene = bpy.context.scene
-    scene.grisaille.prompt = "a wooden cube"
+    window.set_scene("a wooden cube", side=512)
     scene.grisaille.steps = settings["steps"]
     state = window.module("addon.state").get()
-    space = window.view3d()["space_data"]
-    space.show_region_ui = True
-    window.show_panel()
-    yield 2.0
+    yield from window.show_panel()
     end = time.perf_counter() + SECONDS
     quiet = yield from ticks(lambda: time.perf_counter() < end)
     quiet_longest = dict(watch.longest)

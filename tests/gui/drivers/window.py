@@ -26,6 +26,7 @@ def module(name: str) -> ModuleType:
 
 def drive(steps: Callable[[dict[str, Any]], Steps]) -> None:
     """Installs the extension, then walks through `steps` between Blender's own events; writes the answer and quits."""
+    bpy.context.preferences.view.show_splash = False
     settings = json.loads(Path(sys.argv[sys.argv.index("--") + 1]).read_text())
     walk = _installed(settings, steps)
 
@@ -45,12 +46,25 @@ def drive(steps: Callable[[dict[str, Any]], Steps]) -> None:
 
 def _installed(settings: dict[str, Any], steps: Callable[[dict[str, Any]], Steps]) -> Steps:
     bpy.ops.extensions.package_install_files(filepath=settings["archive"], repo="user_default", enable_on_install=True)
+    set_preferences(settings)
+    yield 1.0
+    return (yield from steps(settings))
+
+
+def set_preferences(settings: dict[str, Any]) -> None:
+    """Blender forgets an add-on's preferences when it is disabled: say them again after a reload."""
     preferences = bpy.context.preferences.addons[PACKAGE].preferences
     preferences.backend_python = settings["python"]
     preferences.models_folder = settings["models"]
     preferences.data_folder = str(Path(settings["folder"]) / "data")
-    yield 1.0
-    return (yield from steps(settings))
+
+
+def set_scene(prompt: str, side: int) -> None:
+    """Asks for a square picture of `side` pixels."""
+    settings = bpy.context.scene.grisaille
+    settings.prompt = prompt
+    settings.size_mode = "CUSTOM"
+    settings.width = settings.height = side
 
 
 def view3d() -> dict[str, Any]:
@@ -71,9 +85,11 @@ def until(condition: Callable[[], bool], seconds: float, step: float = 0.05) -> 
     return time.perf_counter() - start
 
 
-def show_panel() -> None:
+def show_panel() -> Generator[float, None, None]:
     """Opens the sidebar on Grisaille's tab."""
     override = view3d()
     override["space_data"].show_region_ui = True
+    yield 2.0  # the tabs are there once it has been drawn
     region = next(region for region in override["area"].regions if region.type == "UI")
     region.active_panel_category = "Grisaille"
+    yield 1.0
