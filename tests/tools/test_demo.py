@@ -61,7 +61,8 @@ def test_the_sheet_is_written_whole_from_files(tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     command = [sys.executable, "-m", "tools.contact_sheet", str(sheet), *map(str, pictures), "--title", "Noise"]
     subprocess.run(command, check=True, cwd=ROOT)
-    assert Image.open(sheet).size[0] > len(LABELS) * TILE
+    with Image.open(sheet) as made:
+        assert made.width > len(LABELS) * TILE
     assert not list(tmp_path.glob("*.part*"))
 
 
