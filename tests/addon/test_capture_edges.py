@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-import bmesh
 import bpy
 import numpy as np
 import pytest
@@ -141,6 +140,8 @@ def test_without_a_gpu_the_viewport_is_refused_and_the_camera_works(
 
 @pytest.mark.parametrize("mode", ["EDIT", "SCULPT"])
 def test_what_is_edited_or_sculpted_is_captured_as_it_is_now(mode: str, grisaille: ModuleType) -> None:
+    import bmesh  # The wheel's bmesh can be imported after bpy only.
+
     scenes.empty()
     scenes.camera((0.0, -12.0, 0.0), (0.0, 0.0, 0.0))
     cube = scenes.add("cube")
