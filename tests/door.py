@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -118,10 +119,13 @@ def run_job(sock: socket.socket, message: Generate) -> Finished | Failed:
 def frame_bytes(frame: Frame) -> bytes:
     """The frame as it travels."""
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        send_frame(ours, frame)
-        ours.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: theirs.recv(2**16), b""))
+    with ours, theirs, ThreadPoolExecutor(1) as reader:
+        received = reader.submit(lambda: b"".join(iter(lambda: theirs.recv(2**16), b"")))
+        try:
+            send_frame(ours, frame)
+        finally:
+            ours.shutdown(socket.SHUT_WR)
+        return received.result()
 
 
 def is_hung_up(sock: socket.socket) -> bool:

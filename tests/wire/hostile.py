@@ -48,7 +48,7 @@ def generating(blobs: list[Any], payload: bytes = b"", **changes: Any) -> bytes:
 
 
 def by_hand() -> dict[str, bytes]:
-    """One of each kind that we could think of, by what is wrong with it. Each is refused without the connection's end."""
+    """One of each kind that we could think of, by what is wrong with it; refused without waiting for more."""
     good = packed(cancel())
     return {
         "wrong magic": packed(cancel(), magic=b"HTTP"),
