@@ -58,40 +58,65 @@ def _is_mirrored(right: FloatArray, up: FloatArray, depth: FloatArray, projectio
     A few thousand pixels are enough.
     """
     height, width = depth.shape
+    if min(height, width) < 3:
+        return False
     every = max(1, min(width, height) // 96)
-    rows, columns = slice(1, height - 1, every), slice(1, width - 1, every)
-    slopes = normals_of_depth(depth, projection)[rows, columns]
-    x, y, z = _lines_of_sight(width, height, projection)
-    x, y, z = (np.broadcast_to(axis, depth.shape)[rows, columns] for axis in (x, y, z))
-    right, up = right[rows, columns], up[rows, columns]
+    rows, columns = np.arange(1, height - 1, every), np.arange(1, width - 1, every)
+    here = np.ix_(rows, columns)
+    across = depth[here], depth[np.ix_(rows, columns - 1)], depth[np.ix_(rows, columns + 1)]
+    upward = depth[np.ix_(rows - 1, columns)], depth[np.ix_(rows + 1, columns)]
+    x, y = _places(width, height, projection)
+    slopes = _normals_of_slopes(*across, *upward, x[:, columns], y[rows], (width, height), projection)
+    sight = [np.broadcast_to(axis, depth.shape)[here] for axis in _lines_of_sight(width, height, projection)]
+    right, up = right[here], up[here]
     toward = np.sqrt(np.maximum(np.float32(0.0), 1.0 - right * right - up * up))
-    straight, mirrored = (_from_line_of_sight(side, up, toward, x, y, z) for side in (right, -right))
+    straight, mirrored = (_from_line_of_sight(side, up, toward, *sight) for side in (right, -right))
     return float((mirrored * slopes).sum()) > float((straight * slopes).sum()) + 1e-3 * slopes.size
 
 
 def normals_of_depth(depth: FloatArray, projection: tuple[float, ...]) -> FloatArray:
     """Camera-space normals (height, width, 3) of the flat faces that neighbouring depths make; sky is 0, 0, 0."""
     height, width = depth.shape
+    wide = np.pad(depth, 1, "edge")
+    across = depth, wide[1:-1, :-2], wide[1:-1, 2:]
+    upward = wide[:-2, 1:-1], wide[2:, 1:-1]
+    return _normals_of_slopes(*across, *upward, *_places(width, height, projection), (width, height), projection)
+
+
+def _normals_of_slopes(
+    depth: FloatArray,
+    left: FloatArray,
+    right: FloatArray,
+    above: FloatArray,
+    below: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    size: tuple[int, int],
+    projection: tuple[float, ...],
+) -> FloatArray:
+    """Normals of pixels by their own and their neighbours' depths; x and y are their places (`_places`).
+
+    1/depth (depth, seen orthographically) is linear across a plane. Of the two neighbours the one with the gentler
+    slope counts: it lies on the same surface.
+    """
     is_orthographic = projection[14] == 0.0
-    seen = np.isfinite(depth)
-    if is_orthographic:
-        near = np.where(seen, -depth, np.float32(-1e9))
-    else:
-        near = np.float32(1.0) / np.maximum(depth, np.float32(1e-9))
-    slope_x = _gentler_slope(near) * np.float32(projection[0] * width / 2.0)
-    slope_y = _gentler_slope(near.T).T * np.float32(-projection[5] * height / 2.0)
-    x, y = _places(width, height, projection)
+    near, before, after, over, under = (_nearness(one, is_orthographic) for one in (depth, left, right, above, below))
+    slope_x = _gentler(near - before, after - near) * np.float32(projection[0] * size[0] / 2.0)
+    slope_y = _gentler(over - near, near - under) * np.float32(projection[5] * size[1] / 2.0)
     toward = np.ones_like(near) if is_orthographic else near - slope_x * x - slope_y * y
     normal = np.stack([-slope_x, -slope_y, toward], axis=-1)
     length = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal))
-    return normal * (seen / np.maximum(length, np.float32(1e-12)))[..., None].astype(np.float32)
+    return normal * (np.isfinite(depth) / np.maximum(length, np.float32(1e-12)))[..., None].astype(np.float32)
 
 
-def _gentler_slope(values: FloatArray) -> FloatArray:
-    """The smaller of the differences to the neighbours before and after, along the last axis: it stays on the surface."""
-    steps = np.diff(values, axis=1)
-    before, after = np.pad(steps, ((0, 0), (1, 0)), "edge"), np.pad(steps, ((0, 0), (0, 1)), "edge")
-    return np.where(np.abs(before) < np.abs(after), before, after)
+def _nearness(depth: FloatArray, is_orthographic: bool) -> FloatArray:
+    if is_orthographic:
+        return np.where(np.isfinite(depth), -depth, np.float32(-1e9))
+    return np.float32(1.0) / np.maximum(depth, np.float32(1e-9))
+
+
+def _gentler(one: FloatArray, other: FloatArray) -> FloatArray:
+    return np.where(np.abs(one) < np.abs(other), one, other)
 
 
 def _places(width: int, height: int, projection: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:

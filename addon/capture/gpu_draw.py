@@ -53,7 +53,7 @@ def draw_depth_and_normals(
             "The graphics card could not make a picture of this size.", "Choose a smaller size.", str(error)
         ) from error
     try:
-        with _shading_that_shows_normals(space):
+        with shading_that_shows_normals(space):
             offscreen.draw_view3d(
                 scene,
                 view_layer,
@@ -88,7 +88,8 @@ def _read(offscreen: gpu.types.GPUOffScreen, width: int, height: int) -> tuple[F
 
 
 @contextmanager
-def _shading_that_shows_normals(space: bpy.types.SpaceView3D) -> Iterator[None]:
+def shading_that_shows_normals(space: bpy.types.SpaceView3D) -> Iterator[None]:
+    """Lends a 3D view `SOLID_NORMALS` and hides what is no surface. All is as it was afterwards, also on an error."""
     preferences = bpy.context.preferences
     were_changed = preferences.is_dirty
     wanted: list[tuple[Any, str, Any]] = [(space.shading, name, value) for name, value in SOLID_NORMALS.items()]
