@@ -48,6 +48,7 @@ class Producer(Protocol):
 class Jobs:
     """A queue with one worker thread. Every method may be called from any thread.
 
+    `make_producer` is called when the first job runs: importing an engine can keep every thread waiting for seconds.
     `announce` is called from the worker with what the client should hear; it must not block.
     `free_min`: bytes that must be free on the results' disk before a job begins.
     """
@@ -67,7 +68,6 @@ class Jobs:
         self._changed = threading.Condition()
         self._queue: deque[Generate] = deque()
         self._running: Generate | None = None
-        self._is_started = False
         self._is_cancelled = False
         self._is_saving = False
         sweep(results, stored.PARTIAL)
@@ -75,11 +75,7 @@ class Jobs:
         self._worker = threading.Thread(target=self._work, name="grisaille-jobs", daemon=True)
 
     def start(self) -> None:
-        """Starts the worker, which begins with the engine's imports; once, however often it is called."""
-        with self._changed:
-            if not self._is_started:
-                self._is_started = True
-                self._worker.start()
+        self._worker.start()
 
     def submit(self, job: Generate) -> None:
         """Queues the job; one that cannot be queued is announced as failed."""
@@ -122,7 +118,6 @@ class Jobs:
             self._changed.wait_for(lambda: not self._is_saving, seconds)
 
     def _work(self) -> None:
-        self._warm_up()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue)
@@ -132,7 +127,7 @@ class Jobs:
                 outcome = self._finish(job)
             except FailureError as error:
                 outcome = Failed(job.job_id, error.failure)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 # Whatever happens to one job, the next one gets its turn.
                 _log.exception("job %s failed", job.job_id)
                 outcome = Failed(job.job_id, internal(error))
@@ -141,13 +136,8 @@ class Jobs:
                 self._is_saving = False
                 self._changed.notify_all()
             self._announce(outcome)
-
-    def _warm_up(self) -> None:
-        """Imports what the first job needs while nobody waits for it. A fault shows again, to the job."""
-        try:
-            self._producer = self._make_producer()
-        except Exception:
-            _log.exception("the engine did not start")
+            # Its maps and pictures are not kept until the next job comes.
+            del job, outcome
 
     def _finish(self, job: Generate) -> Finished:
         """Runs the job and stores its Result. Raises `FailureError`."""

@@ -85,8 +85,6 @@ class Server:
             if previous is not None:
                 previous.close()
             session.tell(self._hello)
-            # Not before: importing torch can keep every thread waiting, and a handshake has a deadline.
-            jobs.start()
             session.serve(jobs)
             with self._lock:
                 if self._session is session:

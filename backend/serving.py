@@ -80,14 +80,15 @@ def serve_process(make_producer: Callable[[ServeConfig], Producer], needed: Sequ
             lifeline.sweep(config.data_folder / "run", "")
             lifeline.sweep(Path(tempfile.gettempdir()), TEMPORARY_PREFIX)
             listener, endpoint = listen(config.data_folder / "run", config.transport)
+            hello = Hello(__version__, config.device, model_names(config.models_folder))
+            server = Server(listener, config.secret, hello)
+            jobs = Jobs(lambda: make_producer(config), config.data_folder / "results", server.announce)
     except FailureError as error:
         _announce(stdout, {"failure": error.failure.to_json()})
         sys.exit(1)
-    server = Server(listener, config.secret, Hello(__version__, config.device, model_names(config.models_folder)))
-    results = config.data_folder / "results"
-    jobs = Jobs(lambda: make_producer(config), results, server.announce)
     lifeline.hold(stdin, config.parent_pid, lambda: _end(endpoint, jobs))
     _announce(stdout, {"endpoint": endpoint.to_json()})
+    jobs.start()
     _log.info("serving; backend %s, Python %s", __version__, sys.version.split()[0])
     server.serve_forever(jobs)
     _end(endpoint, jobs)

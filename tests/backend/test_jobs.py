@@ -158,3 +158,18 @@ def test_a_stored_result_is_whole_with_its_control_pictures(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="lacks a file"):
         stored.read(tmp_path, job_id)
     assert stored.read(tmp_path, "b" * 32) is None
+
+
+def test_a_library_that_asks_to_exit_ends_its_job_and_not_the_worker(tmp_path: Path) -> None:
+    said: list[ServerMessage] = []
+
+    class Exiting:
+        def run(self, *arguments: Any, **callbacks: Any) -> GenerationResult:
+            sys.exit(3)
+
+    jobs = Jobs(Exiting, tmp_path, said.append, free_min=0)
+    jobs.start()
+    for _ in range(2):
+        jobs.submit(generate())
+    until(lambda: len(said) == 2, "both jobs' ends")
+    assert [message.failure.kind for message in said if isinstance(message, Failed)] == ["internal", "internal"]
