@@ -174,10 +174,10 @@ def wanted_size(settings: GrisailleSettings, scene: bpy.types.Scene, region: Any
 def describe_size(wanted: tuple[int, int]) -> str:
     """The size that will be made, and what is cut off or added to make the sides multiples of 16."""
     made = snap_size(*wanted)
-    text = f"{made[0]} × {made[1]} px"  # noqa: RUF001
+    text = f"{made[0]} x {made[1]} px"
     scale = max(made[0] / wanted[0], made[1] / wanted[1])
     if scale < 0.9 or scale > 1.1:
-        return f"{text}, scaled from {wanted[0]} × {wanted[1]}"  # noqa: RUF001
+        return f"{text}, scaled from {wanted[0]} x {wanted[1]}"
     changes = []
     for made_side, wanted_side, name in zip(made, wanted, ("wide", "high"), strict=True):
         if made_side != wanted_side:

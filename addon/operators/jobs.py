@@ -175,18 +175,18 @@ def run(
                 on_progress(event.progress)
 
     try:
-        outcome = current.link.wait(job_id, on_event)
+        outcome: Any = current.link.wait(job_id, on_event)
     finally:
         current.jobs.pop(job_id, None)
     # By its fields: after a reload of the add-on the link's classes are the old module's.
     if hasattr(outcome, "hint"):
         current.failure = outcome
-        raise FailureError(outcome)  # pyright: ignore[reportArgumentType]
+        raise FailureError(outcome)
     if into_scene:
-        problem = arrivals.receive(job_id, outcome, job.origin, job)  # pyright: ignore
+        problem = arrivals.receive(job_id, outcome, job.origin, job)
         if problem is not None:
             raise FailureError(problem)
-    return job_id, outcome  # pyright: ignore[reportReturnType]
+    return job_id, outcome
 
 
 def show_controls_order(order: Order) -> Order:

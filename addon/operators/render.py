@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import bpy
 
@@ -45,6 +46,6 @@ class GRISAILLE_OT_render_depth_to_image(bpy.types.Operator):
         return replace(order, source="CAMERA", destination="IMAGE_EDITOR")
 
 
-def draw_in_render_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
+def draw_in_render_menu(self: Any, context: bpy.types.Context) -> None:
     self.layout.separator()
     self.layout.operator(GRISAILLE_OT_render_depth_to_image.bl_idname, icon="RENDER_STILL")

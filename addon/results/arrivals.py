@@ -110,7 +110,7 @@ def apply(entry: history.GrisailleResult, destination: str, objects: Iterable[st
         case "MATERIAL":
             from ..texturing import project
 
-            there = [found for name in objects if (found := bpy.data.objects.get(name)) is not None]
+            there: list[Any] = [found for name in objects if (found := bpy.data.objects.get(name)) is not None]
             if not project(image, view, there):
                 raise FailureError.of(
                     FailureKind.BAD_REQUEST,

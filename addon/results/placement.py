@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 from mathutils import Matrix, Vector
@@ -33,7 +33,7 @@ def as_image_empty(image: bpy.types.Image, view: View, distance: float, scene: b
     """
     away = distance * 0.98 if distance > 0.0 else HANG_DISTANCE
     centre, width, height = frame_at(view, away)
-    empty = bpy.data.objects.new(image.name, None)
+    empty: Any = bpy.data.objects.new(image.name, None)
     empty.empty_display_type = "IMAGE"
     empty.data = image
     empty.empty_display_size = max(width, height)
@@ -42,7 +42,7 @@ def as_image_empty(image: bpy.types.Image, view: View, distance: float, scene: b
     # Blender draws the longer side in pixels as long as the display size. Pixels need not be square.
     unit = empty.empty_display_size / max(view.width, view.height)
     stretch = Matrix.Diagonal((width / (unit * view.width), height / (unit * view.height), 1.0, 1.0))
-    empty.matrix_world = view.world_to_view_matrix().inverted_safe() @ Matrix.Translation(centre) @ stretch
+    empty.matrix_world = view.world_to_view_matrix().inverted_safe() @ Matrix.Translation(tuple(centre[:])) @ stretch
     scene.collection.objects.link(empty)
     return empty
 
@@ -56,7 +56,7 @@ def as_camera_background(image: bpy.types.Image, view: View) -> bpy.types.Object
             "This picture does not come from a camera that is still in the file.",
             "Set View to Camera and generate again, or hang it in the scene as an image empty.",
         )
-    data = camera.data
+    data: Any = camera.data
     data.show_background_images = True
     background = next((b for b in data.background_images if b.image == image), None)
     background = background or data.background_images.new()

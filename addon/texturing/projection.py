@@ -77,7 +77,7 @@ def original(material: bpy.types.Material | None) -> bpy.types.Material | None:
 
 def make_material(image: bpy.types.Image, view: View, old: bpy.types.Material | None) -> bpy.types.Material:
     """A material that shows `image` from `view` and falls back to the base colour of `old`."""
-    material = bpy.data.materials.new(image.name)
+    material: Any = bpy.data.materials.new(image.name)
     material[MARK] = True
     if old is not None:
         material["grisaille_original"] = old
@@ -95,7 +95,7 @@ def base_colour(material: bpy.types.Material | None) -> tuple[float, ...]:
     principled = next((node for node in nodes if node.type == "BSDF_PRINCIPLED"), None)
     if principled is not None:
         return tuple(principled.inputs["Base Color"].default_value)  # pyright: ignore
-    return tuple(material.diffuse_color)
+    return tuple(material.diffuse_color[:])
 
 
 def _build(tree: Any, image: bpy.types.Image, view: View, colour: tuple[float, ...]) -> None:
@@ -178,9 +178,9 @@ class Graph:
         """0..1: whether the surface faces the view, fading in where it is seen almost edge-on."""
         to_world = view.world_to_view_matrix().inverted_safe()
         if view.is_orthographic:
-            towards: Any = to_world.to_3x3().col[2].normalized()
+            towards: Any = (to_world.to_3x3() @ Vector((0.0, 0.0, 1.0))).normalized()
         else:
-            offset = self.vector_math("SUBTRACT", tuple(to_world.translation), position)
+            offset = self.vector_math("SUBTRACT", tuple(to_world.translation[:]), position)
             towards = self.vector_math("NORMALIZE", offset)
         node = self.add("ShaderNodeMapRange")
         node.interpolation_type = "SMOOTHSTEP"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from ...backend.wire import CONTROL_KINDS
@@ -19,20 +21,16 @@ class GRISAILLE_PT_controls(bpy.types.Panel):
     bl_region_type = "UI"
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
+        layout: Any = self.layout
         chosen = settings.of(context.scene)
+        on = [kind for kind in CONTROL_KINDS if getattr(chosen, f"use_{kind}")]
+        column = layout.column(align=True)
         for kind in CONTROL_KINDS:
-            group = getattr(chosen, kind)
-            column = layout.column(align=True)
             row = column.row(align=True)
             row.prop(chosen, f"use_{kind}", text=LABELS[kind])
             strength = row.row(align=True)
-            strength.active = getattr(chosen, f"use_{kind}")
-            strength.prop(group, "strength", text="")
-            if getattr(chosen, f"use_{kind}"):
-                row = column.row(align=True)
-                row.prop(group, "start")
-                row.prop(group, "end")
+            strength.active = kind in on
+            strength.prop(getattr(chosen, kind), "strength", text="")
         if chosen.use_line:
             column = layout.column()
             column.use_property_split = True
@@ -43,3 +41,17 @@ class GRISAILLE_PT_controls(bpy.types.Panel):
                     column, context, "Freestyle takes seconds for each ten thousand faces, and the camera.", "TIME"
                 )
         layout.operator("grisaille.show_controls", icon="IMAGE_REFERENCE")
+        if on:
+            _draw_timing(layout, chosen, on)
+
+
+def _draw_timing(layout: Any, chosen: settings.GrisailleSettings, kinds: list[str]) -> None:
+    header, body = layout.panel("GRISAILLE_PT_timing", default_closed=True)
+    header.label(text="Share of the Steps")
+    if body is None:
+        return
+    for kind in kinds:
+        row = body.row(align=True)
+        row.label(text=LABELS[kind])
+        row.prop(getattr(chosen, kind), "start", text="")
+        row.prop(getattr(chosen, kind), "end", text="")

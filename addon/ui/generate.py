@@ -81,8 +81,9 @@ def _draw_failure(layout: Any, context: bpy.types.Context) -> None:
         return
     box = layout.box()
     row = box.row()
-    row.alert = True
-    text.paragraph(row, context, failure.message, icon="ERROR")
+    sentence = row.column()
+    sentence.alert = True
+    text.paragraph(sentence, context, failure.message, icon="ERROR")
     row.operator("grisaille.failure_dismiss", text="", icon="X", emboss=False)
     text.paragraph(box, context, failure.hint)
     match failure.kind:

@@ -47,11 +47,11 @@ def test_where_the_size_comes_from(fake_link: FakeLink, mode: str, wanted: tuple
 @pytest.mark.parametrize(
     ("wanted", "text"),
     [
-        ((1024, 1024), "1024 × 1024 px"),
-        ((1920, 1080), "1920 × 1088 px (8 more high)"),
-        ((1000, 1000), "992 × 992 px (8 cropped wide, 8 cropped high)"),
-        ((3840, 2160), "2720 × 1536 px, scaled from 3840 × 2160"),
-        ((10, 10), "64 × 64 px, scaled from 10 × 10"),
+        ((1024, 1024), "1024 x 1024 px"),
+        ((1920, 1080), "1920 x 1088 px (8 more high)"),
+        ((1000, 1000), "992 x 992 px (8 cropped wide, 8 cropped high)"),
+        ((3840, 2160), "2720 x 1536 px, scaled from 3840 x 2160"),
+        ((10, 10), "64 x 64 px, scaled from 10 x 10"),
     ],
 )
 def test_the_crop_is_shown(fake_link: FakeLink, wanted: tuple[int, int], text: str) -> None:

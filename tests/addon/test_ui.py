@@ -50,6 +50,8 @@ class Layout:
                 operator.get_rna_type()
                 self.shown.append(f"op:{given['operator']}")
                 return SimpleNamespace()
+            case "panel":
+                return self, self
             case "progress":
                 self.shown.append(f"progress:{given['factor']:.2f}")
             case "template_icon":
@@ -71,11 +73,12 @@ def drawn(*names: str) -> list[str]:
 
 def test_the_tab_has_what_an_artist_needs(fake_link: FakeLink) -> None:
     shown = drawn()
-    for wanted in ["prompt", "size_mode", "seed", "seed_locked", "steps", "destination", "use_depth", "use_normal", "use_line", "strength"]:
+    settings = ("prompt", "size_mode", "seed", "seed_locked", "steps", "destination")
+    for wanted in (*settings, "use_depth", "use_normal", "use_line", "strength"):
         assert f"prop:{wanted}" in shown
     for wanted in ("generate", "show_controls"):
         assert f"op:grisaille.{wanted}" in shown
-    assert "1920 × 1088 px (8 more high)" in shown
+    assert "1920 x 1088 px (8 more high)" in shown
     assert "op:grisaille.cancel" not in shown, "there is nothing to cancel"
     assert bpy.types.GRISAILLE_PT_generate.bl_category == "Grisaille"  # pyright: ignore
 

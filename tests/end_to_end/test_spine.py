@@ -162,6 +162,7 @@ def test_a_job_of_one_file_never_lands_in_another(ready: Any, tmp_path: Path) ->
     bpy.ops.wm.open_mainfile(filepath=str(second))
     before = session_digest()
     pump_until(lambda: not ready.jobs)
+    assert ready.failure is None
     assert len(history()) == 0 and differences(before, session_digest()) == []
     assert module("addon.results.arrivals").elsewhere() == [job_id]
     bpy.ops.wm.open_mainfile(filepath=str(first))
