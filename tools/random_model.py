@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, FluxControlNetModel, FluxTransformer2DModel
@@ -113,7 +113,10 @@ def model_description() -> dict[str, Any]:
     }
 
 
-def randomised(module: nn.Module, seed: int) -> nn.Module:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def randomised(module: Network, seed: int) -> Network:
     """Fills a network with random weights that neither fade nor explode on the way through; norms stay near 1."""
     generator = torch.Generator("cpu").manual_seed(seed)
     with torch.no_grad():

@@ -17,29 +17,29 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from ..wire import FailureError, FailureKind
 from .schedules import Shift
 
 Part = TypeVar("Part", AutoencoderKL, FluxControlNetModel, CLIPTextModel, T5EncoderModel)
-Tokenizer = TypeVar("Tokenizer", CLIPTokenizer, T5TokenizerFast)
+Tokenizer = TypeVar("Tokenizer", CLIPTokenizer, T5Tokenizer)
 
 
 def load_part(kind: type[Part], folder: Path, device: torch.device, dtype: torch.dtype) -> Part:
     """A network of the class `kind` from config.json and safetensors in `folder`, in evaluation mode."""
     require(folder, "config.json", "*.safetensors")
     # diffusers and transformers name this argument differently.
-    as_dtype = {"torch_dtype": dtype} if kind in (AutoencoderKL, FluxControlNetModel) else {"dtype": dtype}
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    options["torch_dtype" if kind in (AutoencoderKL, FluxControlNetModel) else "dtype"] = dtype
     try:
         disable_progress_bar()
         with without_deprecations():
-            part, report = kind.from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **as_dtype
-            )
+            loaded: Any = kind.from_pretrained(str(folder), **options)
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise broken(folder, error) from error
+    part, report = loaded
     wrong = sorted(str(name) for name in (*report["missing_keys"], *report["mismatched_keys"]))
     if wrong:
         raise FailureError.of(
@@ -61,7 +61,7 @@ def without_deprecations() -> Iterator[None]:
 
 VOCABULARIES: dict[type, tuple[tuple[str, ...], ...]] = {
     CLIPTokenizer: (("tokenizer.json",), ("vocab.json", "merges.txt")),
-    T5TokenizerFast: (("tokenizer.json",), ("spiece.model",)),
+    T5Tokenizer: (("tokenizer.json",), ("spiece.model",)),
 }
 """The files that can hold a tokenizer's words. Without any, the library makes a tokenizer that knows none."""
 

@@ -166,7 +166,7 @@ def _place_linear(
     type_name = sources[0].tensor.type.name
     if FLOAT_DTYPES.get(type_name) == dtype:
         layer.weight = _parameter(_joined(sources, dtype).to(device))
-        layer.bias = None if bias is None else _parameter(bias)
+        layer.register_parameter("bias", None if bias is None else _parameter(bias))
         return type_name
     parts = [source.packed() for source in sources]
     packed = parts[0] if len(parts) == 1 else torch.cat(parts)

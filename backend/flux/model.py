@@ -12,7 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from ..wire import FailureError, FailureKind, GenerationRequest
 from .controls import ControlNetSteering, step_weights
@@ -124,7 +124,7 @@ def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, chec
     clip_tokenizer = load_tokenizer(CLIPTokenizer, files.tokenizer, clip.config.vocab_size)
     check()
     t5 = load_part(T5EncoderModel, files.text_encoder_2, device, dtype)
-    t5_tokenizer = load_tokenizer(T5TokenizerFast, files.tokenizer_2, t5.config.vocab_size)
+    t5_tokenizer = load_tokenizer(T5Tokenizer, files.tokenizer_2, t5.config.vocab_size)
     text = TextEncoders(clip, clip_tokenizer, t5, t5_tokenizer, files.max_text_tokens)
     check()
     colours = fit_latent_colours(vae)

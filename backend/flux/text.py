@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 CLIP_TOKENS_MAX = 77
 
@@ -17,7 +17,7 @@ class TextEncoders:
     clip: CLIPTextModel
     clip_tokenizer: CLIPTokenizer
     t5: T5EncoderModel
-    t5_tokenizer: T5TokenizerFast
+    t5_tokenizer: T5Tokenizer
     max_tokens: int
 
     def encode(self, prompt: str) -> tuple[Tensor, Tensor]:
@@ -29,6 +29,6 @@ class TextEncoders:
         return text, pooled
 
     @staticmethod
-    def _ids(tokenizer: CLIPTokenizer | T5TokenizerFast, prompt: str, length: int) -> Tensor:
+    def _ids(tokenizer: CLIPTokenizer | T5Tokenizer, prompt: str, length: int) -> Tensor:
         tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return tokens.input_ids

@@ -44,8 +44,8 @@ def model(folder: ModelFolder) -> FluxModel:
     with torch.inference_mode():
         model = load_model(files, torch.device("cpu"), torch.float32, lambda: None)
         # diffusers draws the control latents at random around their mean; without a spread both are the mean.
-        model.vae.encoder.conv_out.weight[16:] = 0.0
-        model.vae.encoder.conv_out.bias[16:] = -30.0
+        for name, parameter in model.vae.encoder.conv_out.named_parameters():
+            parameter[16:] = 0.0 if name == "weight" else -30.0
     return model
 
 
@@ -129,9 +129,9 @@ def theirs(
         pipeline = FluxPipeline(**parts)
     pipeline.set_progress_bar_config(disable=True)
     with torch.inference_mode():
-        tokens = pipeline(**arguments, output_type="latent").images
-        image = pipeline(**arguments, output_type="np").images[0]
-    return tokens, image
+        tokens: Any = pipeline(**arguments, output_type="latent", return_dict=False)[0]
+        images: Any = pipeline(**arguments, output_type="np", return_dict=False)[0]
+    return tokens, images[0]
 
 
 def assert_equal(

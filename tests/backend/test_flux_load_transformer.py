@@ -172,9 +172,11 @@ def test_weights_stay_packed_and_in_the_file(tmp_path: Path, config_path: Path, 
     layers = [layer for layer in loaded.model.modules() if isinstance(layer, QuantisedLinear)]
     assert len(layers) == loaded.types["Q8_0"] > 20
     assert all(type(layer.packed) is torch.Tensor and layer.packed.dtype == torch.uint8 for layer in layers)
-    block = loaded.model.transformer_blocks[0].attn
+    query = loaded.model.get_submodule("transformer_blocks.0.attn.to_q")
+    key = loaded.model.get_submodule("transformer_blocks.0.attn.to_k")
+    assert isinstance(query, QuantisedLinear) and isinstance(key, QuantisedLinear)
     # The three parts of a fused layer are views of one piece of the mapped file, not copies.
-    assert block.to_k.packed.data_ptr() - block.to_q.packed.data_ptr() == block.to_q.packed.numel()
+    assert key.packed.data_ptr() - query.packed.data_ptr() == query.packed.numel()
     assert not any(tensor.is_meta for tensor in (*loaded.model.parameters(), *loaded.model.buffers()))
 
 

@@ -37,7 +37,7 @@ from tests.backend.samples import made, run
     ],
 )
 def test_the_schedule_is_diffusers(steps: int, tokens: int, config: dict[str, Any]) -> None:
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
+    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
     maximum = config.get("max_image_seq_len", 4096)
     mu = calculate_shift(tokens, 256, maximum, scheduler.config["base_shift"], scheduler.config["max_shift"])
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)

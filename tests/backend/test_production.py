@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from backend.production import Production
 from backend.provenance import version
@@ -33,6 +34,13 @@ REQUEST = GenerationRequest(
 
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def texts_of(png: bytes) -> dict[str, str]:
+    """The text chunks of a PNG."""
+    image = Image.open(io.BytesIO(png), formats=["PNG"])
+    assert isinstance(image, PngImageFile)
+    return image.text
 
 
 def test_makes_a_picture(production: Production) -> None:
@@ -80,9 +88,7 @@ def test_a_control_without_strength_changes_nothing(production: Production) -> N
 
 def test_the_picture_remembers_how_it_was_made(production: Production) -> None:
     result = made(run(production, REQUEST))
-    image = Image.open(io.BytesIO(result.png))
-    image.load()
-    texts = image.text
+    texts = texts_of(result.png)
     assert texts["Software"] == f"Grisaille {version()}"
     assert texts["Description"] == REQUEST.prompt
     assert GenerationRequest.from_json(json.loads(texts["grisaille:request"])) == REQUEST
@@ -97,9 +103,7 @@ def test_the_picture_remembers_how_it_was_made(production: Production) -> None:
 
 def test_other_maps_have_other_digests(production: Production) -> None:
     def map_digests(maps: ControlMaps) -> dict[str, str]:
-        image = Image.open(io.BytesIO(made(run(production, REQUEST, maps)).png))
-        image.load()
-        return json.loads(image.text["grisaille:digests"])["maps"]
+        return json.loads(texts_of(made(run(production, REQUEST, maps)).png)["grisaille:digests"])["maps"]
 
     maps = make_maps(128, 96)
     assert maps.depth is not None
@@ -178,6 +182,7 @@ from tests.backend.samples import make_maps
 import io
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 kinds = ("depth", "normal", "line")
 request = GenerationRequest("", 128, 96, task="show_controls", model="random-weights",
                             controls=tuple(Control(kind) for kind in kinds))
