@@ -48,9 +48,7 @@ def capture_viewport(
     if space is None or region is None or space.type != "VIEW_3D":
         raise capture_error("There is no 3D view to capture.", "Open a 3D view, or capture through a camera instead.")
     if not compat.gpu_context(start=True):
-        raise capture_error(
-            "This Blender cannot draw a 3D view without a window.", "Capture through a camera instead."
-        )
+        raise capture_error("This Blender cannot draw a 3D view without a window.", "Capture through a camera instead.")
     from .gpu_draw import draw_depth_and_normals
 
     scene, view_layer = context.scene, context.view_layer

@@ -72,7 +72,8 @@ def render_maps(
     """
     if not hasattr(scene, "cycles"):
         raise capture_error(
-            "The Cycles add-on, which renders captures, is switched off.", "Switch it on in the preferences, under Add-ons."
+            "The Cycles add-on, which renders captures, is switched off.",
+            "Switch it on in the preferences, under Add-ons.",
         )
     _flush_edits(scene)
     if freestyle:
@@ -156,7 +157,16 @@ def _still_lens(camera: bpy.types.Object, evaluated: Any) -> bpy.types.Camera:
     """A copy of the camera's lens as it stands at this frame, with nothing that would move or blur it."""
     lens = camera.data.copy()
     lens.animation_data_clear()
-    for name in ("lens", "ortho_scale", "shift_x", "shift_y", "clip_start", "clip_end", "sensor_width", "sensor_height"):
+    for name in (
+        "lens",
+        "ortho_scale",
+        "shift_x",
+        "shift_y",
+        "clip_start",
+        "clip_end",
+        "sensor_width",
+        "sensor_height",
+    ):
         setattr(lens, name, getattr(evaluated, name))
     lens.dof.use_dof = False
     return lens
@@ -200,6 +210,4 @@ def _displaces(material: bpy.types.Material) -> bool:
     tree = material.node_tree
     if tree is None or getattr(material, "displacement_method", "BUMP") == "BUMP":
         return False
-    return any(
-        node.type == "OUTPUT_MATERIAL" and node.inputs["Displacement"].is_linked for node in tree.nodes
-    )
+    return any(node.type == "OUTPUT_MATERIAL" and node.inputs["Displacement"].is_linked for node in tree.nodes)

@@ -77,7 +77,8 @@ def _is_mirrored(right: FloatArray, up: FloatArray, depth: FloatArray, projectio
 def normals_of_depth(depth: FloatArray, projection: tuple[float, ...]) -> FloatArray:
     """Camera-space normals (height, width, 3) of the flat faces that neighbouring depths make; sky is 0, 0, 0."""
     height, width = depth.shape
-    wide = np.pad(depth, 1, "edge")
+    # Beyond the border lies sky, which is never the gentler neighbour.
+    wide = np.pad(depth, 1, constant_values=np.inf)
     across = depth, wide[1:-1, :-2], wide[1:-1, 2:]
     upward = wide[:-2, 1:-1], wide[2:, 1:-1]
     return _normals_of_slopes(*across, *upward, *_places(width, height, projection), (width, height), projection)

@@ -66,7 +66,7 @@ def _read(data: bytes) -> dict[str, NDArray[np.float32]]:
         parts.append(_read_header(reader))
     reader.at += int(is_multipart)
     channels: dict[str, NDArray[np.float32]] = {}
-    starts = [np.array(reader.unpack(f"<{part.height}Q")) for part in parts]
+    starts = [np.array(reader.unpack(f"<{part.height}Q"), np.uint64) for part in parts]
     for number, (part, offsets) in enumerate(zip(parts, starts, strict=True)):
         channels.update(_read_part(data, part, offsets, number if is_multipart else None))
     return channels
@@ -112,8 +112,10 @@ def _read_part(
     lead = 8 if number is None else 12
     stride = lead + row_type.itemsize
     first = int(offsets.min())
-    is_one_block = np.array_equal(np.sort(offsets), first + stride * np.arange(part.height, dtype=np.uint64))
-    if not is_one_block or first + stride * part.height > len(data):
+    fits = first + stride * part.height <= len(data)
+    if not fits or not np.array_equal(
+        np.sort(offsets), np.arange(first, first + stride * part.height, stride, np.uint64)
+    ):
         return _read_scattered(data, part, offsets, row_type, lead)
     block = np.frombuffer(data, np.dtype([("lead", "V", lead), ("row", row_type)]), part.height, first)
     rows = block["row"][np.argsort(np.argsort(offsets))]

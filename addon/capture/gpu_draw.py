@@ -101,7 +101,9 @@ def shading_that_shows_normals(space: bpy.types.SpaceView3D) -> Iterator[None]:
             yield
     except TypeError as error:
         raise capture_error(
-            "This Blender's normal matcap is missing.", "Reinstall Blender, or capture through a camera instead.", str(error)
+            "This Blender's normal matcap is missing.",
+            "Reinstall Blender, or capture through a camera instead.",
+            str(error),
         ) from error
     finally:
         preferences.is_dirty = were_changed

@@ -9,6 +9,8 @@ FloatArray = NDArray[np.float32]
 
 STEP_SOFT, STEP_HARD = 0.004, 0.008
 """A step in depth begins to be a line, and is a whole line, at these shares of the picture's longer side."""
+BEND_SOFT, BEND_HARD = 0.4, 1.0
+"""Less than this many times the slope beside it, a step is a surface that bends away."""
 FOLD_SOFT, FOLD_HARD = 18.0, 32.0
 """Degrees between neighbouring normals."""
 
@@ -60,10 +62,12 @@ def _mark_steps(near: FloatArray, line: FloatArray, unit: float, is_orthographic
     after = np.zeros_like(slope)
     after[:, :-1] = slope[:, 1:]
     step = np.minimum(np.abs(slope - before), np.abs(slope - after))
+    steepest = np.maximum(np.abs(before), np.abs(after))
+    clear = np.clip((step - BEND_SOFT * steepest) / ((BEND_HARD - BEND_SOFT) * steepest + np.float32(1e-20)), 0.0, 1.0)
     if not is_orthographic:
         # As a share of the nearer side: how far behind it the other side is, in the nearer side's distances.
         step /= np.maximum(np.maximum(near[:, 1:], near[:, :-1]), np.float32(1e-12))
-    strength = np.clip((step / unit - STEP_SOFT) / (STEP_HARD - STEP_SOFT), 0.0, 1.0)
+    strength = np.clip((step / unit - STEP_SOFT) / (STEP_HARD - STEP_SOFT), 0.0, 1.0) * clear
     first_is_nearer = slope < 0
     np.maximum(line[:, :-1], strength * first_is_nearer, out=line[:, :-1])
     np.maximum(line[:, 1:], strength * ~first_is_nearer, out=line[:, 1:])

@@ -69,7 +69,10 @@ class View:
             raise ValueError("the view's size is not whole numbers")
         if values["kind"] not in ("camera", "viewport") or not isinstance(values["camera_name"], str):
             raise ValueError("the view's kind or camera is unknown")
-        if values["view_perspective"] not in ("PERSP", "ORTHO", "CAMERA") or type(values["is_orthographic"]) is not bool:
+        if (
+            values["view_perspective"] not in ("PERSP", "ORTHO", "CAMERA")
+            or type(values["is_orthographic"]) is not bool
+        ):
             raise ValueError("the view's perspective is unknown")
         return cls(**values)
 
@@ -87,7 +90,9 @@ class View:
         return _unflatten(self.projection)
 
 
-def view_of_camera(camera: bpy.types.Object, depsgraph: bpy.types.Depsgraph, scene: bpy.types.Scene, width: int, height: int) -> View:
+def view_of_camera(
+    camera: bpy.types.Object, depsgraph: bpy.types.Depsgraph, scene: bpy.types.Scene, width: int, height: int
+) -> View:
     """The view through a camera at a size in pixels, framed as the scene's render would frame it.
 
     Raises `FailureError` (capture_failed) for a camera with a panoramic or custom lens.

@@ -37,7 +37,9 @@ def check(in_viewport: bool, in_render: bool) -> None:
     assert shows_sphere(looking.drawn(*SIZE)) is in_viewport
     assert shows_sphere(looking.rendered(*SIZE)) is in_render
     assert may_be_drawn() is (in_viewport == in_render)
-    assert shows_sphere(looking.module("addon.capture").capture_camera(bpy.context, *SIZE, looking.ALL).maps) is in_render
+    assert (
+        shows_sphere(looking.module("addon.capture").capture_camera(bpy.context, *SIZE, looking.ALL).maps) is in_render
+    )
 
 
 def test_a_visible_object_is_in_both(grisaille: ModuleType) -> None:

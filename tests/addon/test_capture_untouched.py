@@ -52,9 +52,7 @@ def by_cycles() -> None:
 
 
 def by_freestyle() -> None:
-    capture = looking.module("addon.capture").capture_camera(
-        bpy.context, *SIZE, looking.ALL, line_source="freestyle"
-    )
+    capture = looking.module("addon.capture").capture_camera(bpy.context, *SIZE, looking.ALL, line_source="freestyle")
     assert capture.maps.line.any()
 
 
