@@ -1,7 +1,7 @@
 """A whole backend process with a fake production: `python tests/fake_backend.py [drop]`, configured as the real one is.
 
-drop: gives up root's powers first, so that permissions mean something. A prompt with the word "lost" kills the process
-after its Result is stored and before anyone hears of it.
+drop: gives up root's powers first, so that permissions mean something. A prompt with the word "slow_save" takes half a
+second to store its Result; one with "lost" kills the process when that is stored and before anyone hears of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ def main() -> None:
     write = stored.write
 
     def write_and_perhaps_die(partial: Path, job_id: str, result: Any, origin: dict[str, str]) -> Path:
+        words = result.request.prompt.split()
+        time.sleep(0.5 if "slow_save" in words else 0.0)
         written = write(partial, job_id, result, origin)
-        if "lost" in result.request.prompt.split():
+        if "lost" in words:
             os.kill(os.getpid(), signal.SIGKILL)
         return written
 

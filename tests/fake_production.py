@@ -37,7 +37,7 @@ class FakeProduction:
                 return Failure(FailureKind.CANCELLED, "The job was cancelled.", "Generate again when you like.")
             on_progress(Progress("denoising", step, steps, 0.9 * step / steps))
             if "preview" in words:
-                on_preview(np.full((8, 16, 3), step, np.uint8))
+                on_preview(np.full((64, 64, 3), step % 256, np.uint8))
             time.sleep(float(words.get("pause", "0")))
             if "crash" in words:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -57,7 +57,7 @@ def test_previews_arrive_as_pictures(link, request_of, maps):
     link.wait(link.submit(request_of("steps=2 pause=0.2 preview"), maps, {}), seen.append)
     images = [event.image for event in seen if type(event).__name__ == "Previewed"]
     assert images
-    assert all(image.shape == (8, 16, 3) and image.dtype == np.uint8 for image in images)
+    assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)
 
 
 def test_a_running_job_is_cancelled_between_its_steps_and_a_queued_one_at_once(link, request_of, maps):
