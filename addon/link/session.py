@@ -22,7 +22,8 @@ from .process import BackendProcess
 CONNECT_SECONDS = 5.0
 EXIT_SECONDS = 1.0
 """After the connection's end: how long the process may take to be gone, if that is what happened."""
-RECONNECTS_MAX = 3
+RECONNECTS_MAX = 10
+"""In a row. One can fail for no fault of the backend's: when Blender was too busy for the handshake's deadline."""
 END_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 

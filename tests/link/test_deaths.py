@@ -143,6 +143,22 @@ def test_a_program_that_is_no_backend_is_a_sentence_with_what_it_said(make_link,
     assert "exit code" in failure.detail
 
 
+def test_a_backend_that_runs_but_cannot_be_reached_is_ended_with_a_sentence(
+    make_link, request_of, maps, tmp_path, monkeypatch
+):
+    session = importlib.import_module(f"{STAGED}.addon.link.session")
+    monkeypatch.setattr(session, "EXIT_SECONDS", 0.01)
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "file").write_text("kept")
+    said = json.dumps({"grisaille": 1, "endpoint": {"path": str(folder / "socket"), "port": 0}})
+    link = make_link(program=("-c", f"import sys; print({said!r}, flush=True); sys.stdin.read()"))
+    failure = link.wait(link.submit(request_of(), maps, {}))
+    assert failure.kind == "backend_died"
+    assert "connection" in failure.message and failure.hint
+    assert (folder / "file").read_text() == "kept"
+
+
 def test_the_real_backend_gets_ready_from_the_staged_tree(make_link, tmp_path):
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     (tmp_path / "models" / "tiny" / "model.json").write_text("{}")
