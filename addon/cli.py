@@ -6,7 +6,6 @@ Exit status: 0 done, 1 failed, 2 called wrongly.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import replace
@@ -18,6 +17,8 @@ import bpy
 from ..backend.wire import Failure, FailureError, FailureKind
 
 if TYPE_CHECKING:
+    import argparse
+
     from ..backend.wire import GenerationResult
     from .operators.jobs import Order
 
@@ -43,6 +44,9 @@ def main(arguments: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """What `main` understands."""
+    import argparse
+
     top = argparse.ArgumentParser(
         prog="blender -b FILE --command grisaille", description="Paint Blender scenes with FLUX.", allow_abbrev=False
     )
@@ -66,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _size(text: str) -> tuple[int, int]:
+    import argparse
+
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 1024x768")

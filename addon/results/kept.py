@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...backend.wire import Failure, FailureKind, stored
-from ...backend.wire.stored import StoredResult
+from ...backend.wire import Failure, FailureKind
 from .. import preferences, state
+
+if TYPE_CHECKING:
+    from ...backend.wire.stored import StoredResult
 
 
 def folder() -> Path:
@@ -21,6 +24,8 @@ def folder() -> Path:
 
 def read(job_id: str) -> StoredResult | None:
     """A kept result, or None when it is gone or damaged."""
+    from ...backend.wire import stored
+
     try:
         return stored.read(folder(), job_id)
     except (OSError, ValueError):
@@ -29,6 +34,8 @@ def read(job_id: str) -> StoredResult | None:
 
 def look() -> None:
     """Learns what is on disk, also from earlier sessions."""
+    from ...backend.wire import stored
+
     current = state.get()
     current.data_folder = preferences.data_folder()
     kept = current.kept
@@ -39,6 +46,8 @@ def look() -> None:
 
 def forget(job_id: str) -> None:
     """Deletes a result's copy on disk. One that cannot be deleted is told in the panel, and stays known."""
+    from ...backend.wire import stored
+
     current = state.get()
     try:
         if current.link is not None:

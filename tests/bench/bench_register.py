@@ -1,4 +1,4 @@
-"""What the add-on adds to Blender's start: importing and registering it, against starting with factory settings."""
+"""What the add-on costs when Blender starts: importing and registering it, against starting Blender itself."""
 
 from __future__ import annotations
 
@@ -6,52 +6,74 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from tests.bench.figure import Figure
 from tools.staging import build_zip
 
-IN_BLENDER = True
-
-ROUNDS = 7
+ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = 0.05
-PACKAGE = "bl_ext.user_default.grisaille"
-INSTALL = "import bpy, sys; bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo='user_default')"
-MEASURE = f"""
-import sys, time
-begun = time.perf_counter()
+RUNS = 7
+START = """
+import json, time
+before = time.perf_counter()
 import bpy
 bpy.ops.wm.read_factory_settings()
-started = time.perf_counter()
+started = time.perf_counter() - before
+before = time.perf_counter()
 import addon_utils
-module = addon_utils.enable({PACKAGE!r}, default_set=False)
-registered = time.perf_counter()
-assert module is not None
-with open(sys.argv[1], "w") as file:
-    file.write(f"[{{started - begun}}, {{registered - started}}]")
+addon_utils.enable({package!r})
+print("FIGURES", json.dumps([started, time.perf_counter() - before]))
 """
+INSTALL = """
+import bpy
+bpy.ops.wm.read_factory_settings()
+bpy.ops.extensions.package_install_files(filepath={archive!r}, repo="user_default", enable_on_install=False)
+"""
+PACKAGE = "bl_ext.user_default.grisaille"
 
 
 def run() -> list[Figure]:
-    """Medians over processes of their own, after one that writes the bytecode."""
-    with tempfile.TemporaryDirectory(prefix="grisaille-bench-") as folder:
-        environ = {**os.environ, "BLENDER_USER_RESOURCES": str(Path(folder, "profile"))}
-        _run(INSTALL, build_zip(Path(folder)), environ)
-        rounds = [_measure(Path(folder, "times.json"), environ) for _ in range(ROUNDS + 1)][1:]
-    start, register = (statistics.median(times) for times in zip(*rounds, strict=True))
-    detail = f"{register * 1000:.0f} ms ÷ {start * 1000:.0f} ms, medians of {ROUNDS}"
-    return [Figure("importing and registering the add-on ÷ starting Blender", register / start, TARGET, detail)]
+    """One figure for each Blender there is an environment for."""
+    return [_figure(folder) for folder in (".venv-5.2", ".venv-4.5") if _python(folder).exists()]
 
 
-def _measure(answer: Path, environ: dict[str, str]) -> tuple[float, float]:
-    """Seconds that Blender's start took, and then the add-on's."""
-    _run(MEASURE, answer, environ)
-    start, register = json.loads(answer.read_text())
-    return start, register
+def _python(folder: str) -> Path:
+    return ROOT / folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _run(program: str, argument: Path, environ: dict[str, str]) -> None:
-    command = [sys.executable, "-c", program, str(argument)]
-    subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
+def _figure(folder: str) -> Figure:
+    with tempfile.TemporaryDirectory() as profile:
+        archive = build_zip(Path(profile) / "dist")
+        _run(folder, profile, INSTALL.format(archive=str(archive)))
+        source = START.format(package=PACKAGE)
+        pairs = [_measured(_run(folder, profile, source)) for _ in range(RUNS)]
+    starts, registers = zip(*pairs[1:], strict=True)  # the first run compiles to bytecode
+    start, register = statistics.median(starts), statistics.median(registers)
+    version = folder.removeprefix(".venv-")
+    return Figure(
+        f"register the add-on / start Blender {version}",
+        register / start,
+        TARGET,
+        f"{register * 1000:.1f} ms to import and register, {start * 1000:.0f} ms to start with factory settings",
+    )
+
+
+def _run(folder: str, profile: str, source: str) -> str:
+    environ = {**os.environ, "BLENDER_USER_RESOURCES": profile}
+    done = subprocess.run(
+        [_python(folder), "-c", source], env=environ, capture_output=True, text=True, check=True, cwd=profile
+    )
+    return done.stdout
+
+
+def _measured(output: str) -> tuple[float, float]:
+    line = next(line for line in output.splitlines() if line.startswith("FIGURES"))
+    started, registered = json.loads(line.removeprefix("FIGURES"))
+    return started, registered
+
+
+if __name__ == "__main__":
+    for figure in run():
+        print(f"{figure.name}: {figure.ratio:.3f} (target {figure.target}): {figure.detail}")
