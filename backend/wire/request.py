@@ -51,9 +51,7 @@ class Control:
 
     def check(self) -> None:
         if self.kind not in CONTROL_KINDS:
-            raise _bad(
-                f"There is no control called {self.kind!r}.", f"Use one of {', '.join(CONTROL_KINDS)}."
-            )
+            raise _bad(f"There is no control called {self.kind!r}.", f"Use one of {', '.join(CONTROL_KINDS)}.")
         _check_number(f"the {self.kind} control's strength", self.strength, 0.0, 2.0)
         _check_number(f"the {self.kind} control's start", self.start, 0.0, 1.0)
         _check_number(f"the {self.kind} control's end", self.end, 0.0, 1.0)
@@ -113,9 +111,7 @@ class GenerationRequest:
         if self.sampler not in SAMPLERS:
             raise _bad(f"There is no sampler called {self.sampler!r}.", f"Use one of {', '.join(SAMPLERS)}.")
         if self.schedule not in SCHEDULES:
-            raise _bad(
-                f"There is no schedule called {self.schedule!r}.", f"Use one of {', '.join(SCHEDULES)}."
-            )
+            raise _bad(f"There is no schedule called {self.schedule!r}.", f"Use one of {', '.join(SCHEDULES)}.")
         if not is_plain_name(self.model):
             raise _bad(f"{self.model!r} is not the name of a model.", "Choose a model from the list.")
 
@@ -166,9 +162,7 @@ def _known_fields(cls: type, data: object, what: str) -> dict[str, Any]:
     known = {field.name for field in fields(cls)}
     unknown = sorted(str(key) for key in data if key not in known)
     if unknown:
-        raise _bad(
-            f"Unknown field in {what}: {unknown[0]!r}.", "Update the side that sent it, or remove the field."
-        )
+        raise _bad(f"Unknown field in {what}: {unknown[0]!r}.", "Update the side that sent it, or remove the field.")
     required = "prompt" if cls is GenerationRequest else "kind"
     if required not in data:
         raise _bad(f"The field {required} is missing in {what}.", "Send it.")
