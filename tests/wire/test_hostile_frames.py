@@ -35,7 +35,7 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def one_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBackend]:
-    with running_backend(tmp_path_factory.mktemp("data")) as running:
+    with running_backend(tmp_path_factory.mktemp("data"), covered=False) as running:
         yield running
 
 
