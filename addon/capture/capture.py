@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import bpy
 import numpy as np
@@ -79,8 +79,8 @@ def capture_camera(
     kinds: Iterable[str],
     camera: bpy.types.Object | str | None = None,
     line_source: LineSource = "edges",
-    scene: bpy.types.Scene | None = None,
-    view_layer: bpy.types.ViewLayer | str | None = None,
+    scene: Any = None,
+    view_layer: Any = None,
 ) -> Capture:
     """What a camera would render (render truth), as the maps named in `kinds`, at a size in pixels.
 
@@ -150,9 +150,7 @@ def _checked(kinds: Iterable[str], width: int, height: int) -> frozenset[str]:
     return wanted
 
 
-def _view_layer(
-    context: bpy.types.Context, scene: bpy.types.Scene, wanted: bpy.types.ViewLayer | str | None
-) -> bpy.types.ViewLayer:
+def _view_layer(context: bpy.types.Context, scene: bpy.types.Scene, wanted: Any) -> Any:
     name = wanted if isinstance(wanted, str) or wanted is None else wanted.name
     if name is None:
         return context.view_layer if scene == context.scene else scene.view_layers[0]

@@ -62,7 +62,7 @@ PLAIN_OUTPUT: dict[str, Any] = {
 
 
 def render_maps(
-    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, camera: bpy.types.Object, view: View, freestyle: bool
+    scene: bpy.types.Scene, view_layer: Any, camera: bpy.types.Object, view: View, freestyle: bool
 ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
     """Depth (height, width), camera-space normals (height, width, 3) and, with `freestyle`, lines (height, width).
 
@@ -153,7 +153,7 @@ def scene_copy(
             bpy.data.linestyles.remove(style)
 
 
-def _still_lens(camera: bpy.types.Object, evaluated: Any) -> bpy.types.Camera:
+def _still_lens(camera: Any, evaluated: Any) -> bpy.types.Camera:
     """A copy of the camera's lens as it stands at this frame, with nothing that would move or blur it."""
     lens = camera.data.copy()
     lens.animation_data_clear()
@@ -188,7 +188,7 @@ def _set_for_capture(copy: bpy.types.Scene, view: View, material: bpy.types.Mate
     compat.set_if_there(copy.cycles, **ONE_PLAIN_SAMPLE)
     compat.write_multilayer_exr(copy.render.image_settings)
     layer = copy.view_layers[0]
-    for name in layer.bl_rna.properties.keys():
+    for name in list(layer.bl_rna.properties.keys()):
         if name.startswith("use_pass_"):
             setattr(layer, name, name in ("use_pass_z", "use_pass_normal"))
     layer.use = True

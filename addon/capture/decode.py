@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,8 +38,8 @@ def camera_normals(colour: FloatArray, depth: FloatArray, projection: tuple[floa
     if _is_mirrored(right, up, depth, projection):
         right = -right
     sideways = right * right + up * up
-    toward = np.sqrt(np.maximum(np.float32(0.0), np.float32(1.0) - sideways))
-    scale = seen / np.sqrt(np.maximum(np.float32(1.0), sideways))
+    toward: FloatArray = np.asarray(np.sqrt(np.maximum(np.float32(0.0), np.float32(1.0) - sideways)), np.float32)
+    scale: FloatArray = np.asarray(seen / np.sqrt(np.maximum(np.float32(1.0), sideways)), np.float32)
     sight = _lines_of_sight(width, height, projection)
     return _from_line_of_sight(right * scale, up * scale, toward * scale, *sight)
 
@@ -105,15 +107,17 @@ def _normals_of_slopes(
     slope_x = _gentler(near - before, after - near) * np.float32(projection[0] * size[0] / 2.0)
     slope_y = _gentler(over - near, near - under) * np.float32(projection[5] * size[1] / 2.0)
     toward = np.ones_like(near) if is_orthographic else near - slope_x * x - slope_y * y
-    normal = np.stack([-slope_x, -slope_y, toward], axis=-1)
+    normal: Any = np.stack([-slope_x, -slope_y, toward], axis=-1)
     length = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal))
-    return normal * (np.isfinite(depth) / np.maximum(length, np.float32(1e-12)))[..., None].astype(np.float32)
+    scale = np.asarray(np.isfinite(depth) / np.maximum(length, np.float32(1e-12)), np.float32)
+    normal *= scale[..., None]
+    return np.asarray(normal, dtype=np.float32)
 
 
 def _nearness(depth: FloatArray, is_orthographic: bool) -> FloatArray:
     if is_orthographic:
         return np.where(np.isfinite(depth), -depth, np.float32(-1e9))
-    return np.float32(1.0) / np.maximum(depth, np.float32(1e-9))
+    return np.asarray(np.float32(1.0) / np.maximum(depth, np.float32(1e-9)), np.float32)
 
 
 def _gentler(one: FloatArray, other: FloatArray) -> FloatArray:
@@ -136,7 +140,7 @@ def _lines_of_sight(
         return np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)
     x, y = _places(width, height, projection)
     length = (1.0 / np.sqrt(x**2 + y**2 + 1.0)).astype(np.float32)
-    return -x * length, -y * length, length
+    return np.asarray(-x * length, np.float32), np.asarray(-y * length, np.float32), length
 
 
 def _from_line_of_sight(

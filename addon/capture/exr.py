@@ -105,7 +105,7 @@ def _read_channel_list(data: bytes) -> tuple[tuple[str, np.dtype[Any]], ...]:
 def _read_part(
     data: bytes, part: _Part, offsets: NDArray[np.uint64], number: int | None
 ) -> dict[str, NDArray[np.float32]]:
-    """Rows are stored channel after channel; each row begins with its part's number (in a file of parts), y and size."""
+    """A row is its part's number (in a file of parts), its y and its size, then channel after channel."""
     if part.width < 1 or part.height < 1:
         raise ValueError("the picture is empty")
     row_type = np.dtype([(name, kind, (part.width,)) for name, kind in part.channels])
@@ -113,9 +113,7 @@ def _read_part(
     stride = lead + row_type.itemsize
     first = int(offsets.min())
     fits = first + stride * part.height <= len(data)
-    if not fits or not np.array_equal(
-        np.sort(offsets), np.arange(first, first + stride * part.height, stride, np.uint64)
-    ):
+    if not fits or not np.array_equal(np.sort(offsets), np.arange(first, first + stride * part.height, stride)):
         return _read_scattered(data, part, offsets, row_type, lead)
     block = np.frombuffer(data, np.dtype([("lead", "V", lead), ("row", row_type)]), part.height, first)
     rows = block["row"][np.argsort(np.argsort(offsets))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from .errors import capture_error
@@ -17,7 +19,7 @@ def check_face_budget(depsgraph: bpy.types.Depsgraph) -> None:
     """Raises `FailureError` (capture_failed) when the scene has more faces, instances counted, than Freestyle bears."""
     faces = 0
     for instance in depsgraph.object_instances:
-        item = instance.object
+        item: Any = instance.object
         if item.type == "MESH" and not item.original.hide_render:
             faces += len(item.data.polygons) * _render_levels_factor(item.original)
         if faces > FACES_MAX:
@@ -27,7 +29,7 @@ def check_face_budget(depsgraph: bpy.types.Depsgraph) -> None:
             )
 
 
-def _render_levels_factor(item: bpy.types.Object) -> int:
+def _render_levels_factor(item: Any) -> int:
     """How many times the faces of the viewport's subdivision the render's has."""
     extra = sum(
         modifier.render_levels - modifier.levels if modifier.show_viewport else modifier.render_levels

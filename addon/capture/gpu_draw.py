@@ -79,7 +79,7 @@ def _paints_on_surfaces(view_layer: bpy.types.ViewLayer) -> bool:
     return active is not None and active.mode in ("VERTEX_PAINT", "TEXTURE_PAINT")
 
 
-def _read(offscreen: gpu.types.GPUOffScreen, width: int, height: int) -> tuple[FloatArray, FloatArray]:
+def _read(offscreen: Any, width: int, height: int) -> tuple[FloatArray, FloatArray]:
     with offscreen.bind():
         framebuffer = gpu.state.active_framebuffer_get()
         depth = np.asarray(framebuffer.read_depth(0, 0, width, height), np.float32)

@@ -45,7 +45,7 @@ def _nearness(depth: FloatArray, is_orthographic: bool) -> FloatArray:
     """Greater is nearer, linear across a plane; the sky is farther than anything."""
     if not is_orthographic:
         with np.errstate(divide="ignore"):
-            return np.float32(1.0) / np.maximum(depth, np.float32(1e-9))
+            return np.asarray(np.float32(1.0) / np.maximum(depth, np.float32(1e-9)), np.float32)
     seen = np.isfinite(depth)
     if not seen.any():
         return np.zeros_like(depth)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import bpy
-from mathutils import Matrix, Vector
+from mathutils import Matrix
 
 from .errors import capture_error
 
@@ -56,7 +56,9 @@ class View:
         known = {field.name: field for field in fields(cls)}
         if not isinstance(data, Mapping) or set(data) != set(known):
             raise ValueError("a view has exactly the fields of View")
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
         sizes = {"world_to_view": 16, "projection": 16, "crop": 4, "view_location": 3, "view_rotation": 4}
         for name, size in sizes.items():
             value = values[name]
@@ -141,7 +143,7 @@ def view_of_viewport(
     state = region.data or space.region_3d
     if state is None:
         raise capture_error("This 3D view has no view to capture.", "Move the mouse over a 3D view and try again.")
-    camera = space.camera if space.use_local_camera else scene.camera
+    camera: Any = space.camera if space.use_local_camera else scene.camera
     looks_through = state.view_perspective == "CAMERA" and camera is not None and camera.type == "CAMERA"
     place = {
         "view_perspective": state.view_perspective,
@@ -152,7 +154,7 @@ def view_of_viewport(
         "clip_start": float(space.clip_start),
         "clip_end": float(space.clip_end),
     }
-    if looks_through:
+    if camera is not None and looks_through:
         view = view_of_camera(camera, depsgraph, scene, width, height)
         return replace(view, **place, kind="viewport")
     across = max(1, region.width)
@@ -194,7 +196,7 @@ def _region_projection(state: Any, space: Any, across: int, up: int) -> Matrix:
 
 
 def _is_perspective(state: Any) -> bool:
-    """A camera that is no camera object is seen as the region was left; the flag is kept up to date by a window only."""
+    """Blender's own flag is kept up to date by a window only."""
     return state.view_perspective != "ORTHO" if bpy.app.background else state.is_perspective
 
 
@@ -202,7 +204,7 @@ def _region_world_to_view(state: Any) -> Matrix:
     if not bpy.app.background:
         return state.view_matrix.copy()
     turn = state.view_rotation.to_matrix().to_4x4()
-    back = Matrix.Translation(Vector((0.0, 0.0, state.view_distance)))
+    back = Matrix.Translation((0.0, 0.0, state.view_distance))
     return (Matrix.Translation(state.view_location) @ turn @ back).inverted_safe()
 
 

@@ -10,10 +10,8 @@ from typing import Any
 import bpy
 import numpy as np
 
-KINDS = (
-    "scenes objects collections materials node_groups worlds cameras lights linestyles meshes curves images textures "
-    "actions brushes palettes texts"
-).split()
+KINDS = ("scenes", "objects", "collections", "materials", "node_groups", "worlds", "cameras", "lights", "linestyles")
+KINDS += ("meshes", "curves", "images", "textures", "actions", "brushes", "palettes", "texts")
 NOT_STATE = {"rna_type", "depsgraph", "preview", "original", "bl_rna", "id_data", "session_uid", "is_evaluated"}
 """Not settings: what Blender derives, or what leads back to where the walk came from."""
 BULK = {"vertices", "edges", "loops", "polygons", "loop_triangles", "loop_triangle_polygons", "corner_normals"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 from mathutils import Euler, Vector
@@ -29,7 +30,10 @@ def empty() -> bpy.types.Scene:
     return bpy.context.scene
 
 
-def camera(place: tuple[float, float, float] = (6.0, -7.0, 5.0), target: tuple[float, float, float] = (0.0, 0.0, 0.5)):
+def camera(
+    place: tuple[float, float, float] = (6.0, -7.0, 5.0), target: tuple[float, float, float] = (0.0, 0.0, 0.5)
+) -> Any:
+    """Adds a camera that looks from a place at a target, and makes it the scene's."""
     lens = bpy.data.cameras.new("Camera")
     item = bpy.data.objects.new("Camera", lens)
     item.location = place
@@ -39,7 +43,7 @@ def camera(place: tuple[float, float, float] = (6.0, -7.0, 5.0), target: tuple[f
     return item
 
 
-def add(shape: str, smooth: bool = False, **options: object) -> bpy.types.Object:
+def add(shape: str, smooth: bool = False, **options: object) -> Any:
     """A mesh primitive: "cube", "uv_sphere", "monkey", "plane", "torus", "cone", "grid" …"""
     getattr(bpy.ops.mesh, f"primitive_{shape}_add")(**options)
     item = bpy.context.object

@@ -208,7 +208,7 @@ def test_freestyle_draws_lines_along_the_edges(grisaille: ModuleType) -> None:
     scenes.camera()
     scenes.add("cube", size=3.0)
     edges, freestyle = capture_camera().maps.line, capture_camera(line_source="freestyle").maps.line
-    assert freestyle.dtype == np.float32 and 0.0 <= freestyle.min() and freestyle.max() == 1.0
+    assert freestyle.dtype == np.float32 and freestyle.min() >= 0.0 and freestyle.max() == 1.0
     near_edges = looking.grown(looking.grown(edges > 0.5))
     assert (near_edges & (freestyle > 0.5)).sum() / (freestyle > 0.5).sum() > 0.95
     assert (looking.grown(looking.grown(freestyle > 0.5)) & (edges > 0.5)).sum() / (edges > 0.5).sum() > 0.95

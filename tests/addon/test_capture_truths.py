@@ -40,7 +40,7 @@ def test_the_check_of_truths_knows_which_scenes_may_be_drawn(name: str, grisaill
 
 @pytest.mark.parametrize("by", ["drawn", "rendered"])
 def test_depth_and_normals_have_the_units_and_axes_that_are_promised(by: str, grisaille: ModuleType) -> None:
-    """A box of side 2 before a camera 10 away that looks along +y: its front is at 9, its normal points at the camera."""
+    """A box of side 2, 10 before a camera that looks along +y: its front is at 9, its normal is the camera's z."""
     if by == "drawn":
         looking.need_gpu()
     scenes.empty()

@@ -72,7 +72,7 @@ def _bare_draw(bpy: Any, space: Any, region: Any, capture: Any) -> tuple[Callabl
 
     scene, layer = bpy.context.scene, bpy.context.view_layer
     view = capture.view_of_viewport(space, region, layer.depsgraph, scene, SIDE, SIDE)
-    offscreen = gpu.types.GPUOffScreen(SIDE, SIDE, format="RGBA16F")
+    offscreen: Any = gpu.types.GPUOffScreen(SIDE, SIDE, format="RGBA16F")
     matrices = view.world_to_view_matrix(), view.projection_matrix()
 
     def draw() -> None:
