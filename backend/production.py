@@ -143,7 +143,10 @@ class Production:
         job: _Job,
     ) -> GenerationResult:
         with job.stage("loading"):
-            os.environ["HF_HUB_OFFLINE"] = "1"  # read by the libraries when they are first imported
+            # Read by the libraries when they are first imported. Waiting threads that spin make a picture on a CPU
+            # that others use too (Blender's own drawing) ten times slower.
+            os.environ["HF_HUB_OFFLINE"] = "1"
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             # torch and diffusers take seconds to import, so a process that only waits never does.
             from .flux.memory import peak_memory, reset_peak
             from .flux.model import PictureJob, without_gradients
