@@ -66,15 +66,16 @@ def find_view(context: bpy.types.Context) -> tuple[Any, Any] | None:
 
 def check(order: Order) -> None:
     """Raises `FailureError` when the order cannot be filled, before anything is captured."""
+    # What the caller asked for is told before what is not set up.
+    replace(order.request, model=order.request.model or "none").check()
+    if order.camera:
+        named_camera(order.camera)
     if not order.request.model:
         raise FailureError.of(
             FailureKind.MODEL_MISSING,
             f"There is no model in {preferences.models_folder()}.",
             "Put a model's folder there, or set Models Folder in the add-on's preferences.",
         )
-    order.request.check()
-    if order.camera:
-        named_camera(order.camera)
     if order.output:
         files.check_writable(order.output)
 
@@ -136,7 +137,8 @@ def begin(context: bpy.types.Context, order: Order, place: BackendPlace | None =
 
 def selected_surfaces(context: bpy.types.Context) -> tuple[str, ...]:
     """Names of the selected objects that can have materials."""
-    return tuple(found.name for found in context.selected_objects or () if hasattr(found.data, "materials"))
+    # Not context.selected_objects: there is no such thing under Blender's --command.
+    return tuple(found.name for found in context.view_layer.objects.selected if hasattr(found.data, "materials"))
 
 
 def nearest(captured: Capture) -> float:

@@ -128,7 +128,7 @@ class GRISAILLE_OT_materials_restore(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         from ..texturing import restore
 
-        if not restore(list(context.selected_objects or ())):
+        if not restore(list(context.view_layer.objects.selected)):
             self.report({"INFO"}, "No selected object has a projected picture")
             return {"CANCELLED"}
         return {"FINISHED"}
