@@ -149,4 +149,5 @@ def _from_line_of_sight(
     """Turns normals from the frame whose z is the line of sight (x, y, z) to the camera's frame."""
     tilt = right * x + up * y
     lean = toward - tilt / (1.0 + z)
-    return np.stack([right + x * lean, up + y * lean, toward * z - tilt], axis=-1)
+    turned: Any = np.stack([right + x * lean, up + y * lean, toward * z - tilt], axis=-1)
+    return turned
