@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from . import cancel, controls, folders, generate, render, results, view
@@ -26,10 +28,12 @@ CLASSES = (
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.TOPBAR_MT_render.append(render.draw_in_render_menu)
+    menu: Any = bpy.types.TOPBAR_MT_render
+    menu.append(render.draw_in_render_menu)
 
 
 def unregister() -> None:
-    bpy.types.TOPBAR_MT_render.remove(render.draw_in_render_menu)
+    menu: Any = bpy.types.TOPBAR_MT_render
+    menu.remove(render.draw_in_render_menu)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -95,7 +95,8 @@ def base_colour(material: bpy.types.Material | None) -> tuple[float, ...]:
     principled = next((node for node in nodes if node.type == "BSDF_PRINCIPLED"), None)
     if principled is not None:
         return tuple(principled.inputs["Base Color"].default_value)  # pyright: ignore
-    return tuple(material.diffuse_color[:])
+    colour: Any = material.diffuse_color
+    return tuple(colour)
 
 
 def _build(tree: Any, image: bpy.types.Image, view: View, colour: tuple[float, ...]) -> None:
