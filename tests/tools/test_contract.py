@@ -41,6 +41,7 @@ def test_what_ships_keeps_every_contract(staged: Path, capfd: pytest.CaptureFixt
         ("addon/link/planted.py", "import bpy", "The link needs no Blender"),
         ("addon/capture/planted.py", "from ..operators import planted", "Blender's side"),
         ("backend/flux/planted.py", "from .. import server", "The backend: server, jobs"),
+        ("backend/flux/planted.py", "from ..models import model_folder", "The backend: server, jobs"),
     ],
 )
 def test_a_planted_violation_breaks_its_contract(
