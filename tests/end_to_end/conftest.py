@@ -71,6 +71,7 @@ def ready(
     shutil.rmtree(data_folder / "results", ignore_errors=True)
     chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
     chosen.prompt, chosen.size_mode, chosen.width, chosen.height, chosen.steps = "a clay pot", "CUSTOM", 128, 96, 2
+    _settle()
     yield module("addon.state").get()
     state = module("addon.state").get()
     if state.link is not None:
@@ -78,3 +79,12 @@ def ready(
         while state.link.jobs():
             time.sleep(0.05)
         state.link.poll()
+
+
+def _settle() -> None:
+    """Has Blender 4.5 work out which sockets are enabled: it puts that off until a node tree changes or is rendered."""
+    import bpy
+
+    for material in bpy.data.materials:
+        if material.node_tree is not None:
+            material.node_tree.nodes.remove(material.node_tree.nodes.new("NodeReroute"))
