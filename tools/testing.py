@@ -34,13 +34,22 @@ class Suite:
         return f"{self.folder} on {self.environment.purpose}" if self.environment.blender else self.folder
 
 
+@dataclass(frozen=True)
+class Skip:
+    """A test that was not run, or all of a suite, and why."""
+
+    suite: str
+    test: str
+    reason: str
+
+
 @dataclass
 class Outcome:
-    """What came out: numbers of tests; each skip and each fault in a line of its own."""
+    """What came out: numbers of tests, the skips, and a line for each fault."""
 
     passed: int = 0
     failed: int = 0
-    skips: list[str] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def add(self, other: Outcome) -> None:
@@ -91,7 +100,7 @@ def _run_suite(
     if suite.environment.name in prepared.missing:
         reason = prepared.missing[suite.environment.name]
         say(f"skipped: {reason}")
-        return Outcome(skips=[f"{suite.name}: all of it: {reason}"])
+        return Outcome(skips=[Skip(suite.name, "all of it", reason)])
     report = REPORTS / f"{suite.name.replace('/', '-').replace(' ', '-')}.xml"
     command: list[str | Path] = [prepared.python(suite.environment)]
     if measure:
@@ -144,13 +153,13 @@ def read_report(name: str, report: Path) -> Outcome:
         return Outcome(failed=1, faults=[f"{name}: its report is cut off"])
     outcome = Outcome()
     for case in cases:
-        where = f"{name}: {case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"
+        test = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"
         skipped = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
             outcome.failed += 1
-            outcome.faults.append(where)
+            outcome.faults.append(f"{name}: {test}")
         elif skipped is not None:
-            outcome.skips.append(f"{where}: {skipped.get('message') or 'no reason given'}")
+            outcome.skips.append(Skip(name, test, skipped.get("message") or "no reason given"))
         else:
             outcome.passed += 1
     return outcome
@@ -198,10 +207,21 @@ def _show_coverage(python: Path) -> None:
         say(f"Not run by any test: {', '.join(unseen)}")
 
 
+def skip_lines(skips: Sequence[Skip]) -> list[str]:
+    """One line for each reason in a suite: the test's name, or how many have it (their names are in the report)."""
+    tests: dict[tuple[str, str], list[str]] = {}
+    for skip in skips:
+        tests.setdefault((skip.suite, skip.reason), []).append(skip.test)
+    return [
+        f"{suite}: {names[0] if len(names) == 1 else f'{len(names)} tests'}: {reason}"
+        for (suite, reason), names in tests.items()
+    ]
+
+
 def _conclude(total: Outcome) -> int:
     if total.skips:
         title("skipped")
-        say("\n".join(total.skips))
+        say("\n".join(skip_lines(total.skips)))
     if total.faults:
         title("failed")
         say("\n".join(total.faults))

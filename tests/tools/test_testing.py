@@ -12,7 +12,7 @@ import pytest
 from tools import testing
 from tools.console import ROOT, ToolError
 from tools.environments import BACKEND, BLENDER_5_2, Prepared
-from tools.testing import Outcome, Suite, judge
+from tools.testing import Outcome, Skip, Suite, judge, skip_lines
 
 SUITE = Suite("tests/wire", BACKEND)
 PASSING = "def test_a():\n    pass\n"
@@ -42,7 +42,7 @@ def test_failures_errors_and_skips_are_counted_and_named(tmp_path: Path) -> None
     outcome = judge(SUITE, *run_pytest(tmp_path, MIXED))
     assert (outcome.passed, outcome.failed) == (1, 2)
     assert [fault.rpartition(".")[2] for fault in outcome.faults] == ["test_b", "test_c"]
-    assert len(outcome.skips) == 1 and outcome.skips[0].endswith("no screen: set DISPLAY")
+    assert outcome.skips == [Skip("tests/wire", "test_it.test_d", "no screen: set DISPLAY")]
 
 
 def test_a_suite_without_tests_is_a_failure_unless_they_were_selected(tmp_path: Path) -> None:
@@ -67,12 +67,12 @@ def test_a_crash_without_a_report_and_a_torn_report_are_failures(tmp_path: Path)
 
 
 def test_the_last_line_is_the_sum(capsys: pytest.CaptureFixture[str]) -> None:
-    total = Outcome(passed=2, skips=["a: no screen"])
+    total = Outcome(passed=2, skips=[Skip("a", "test_y", "no screen")])
     total.add(Outcome(passed=3, failed=1, faults=["b: test_x"]))
     assert testing._conclude(total) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "5 passed, 1 failed, 1 skipped"
-    assert "a: no screen" in lines and "b: test_x" in lines
+    assert "a: test_y: no screen" in lines and "b: test_x" in lines
     assert testing._conclude(Outcome(passed=1)) == 0
 
 
@@ -80,7 +80,13 @@ def test_a_suite_whose_environment_is_missing_is_skipped_by_name(tmp_path: Path)
     prepared = Prepared(missing={BLENDER_5_2.name: "Blender 5.2 needs Python 3.13."})
     outcome = testing._run_suite(Suite("tests/addon", BLENDER_5_2), prepared, tmp_path, [], measure=False)
     assert outcome.failed == 0
-    assert outcome.skips == ["tests/addon on Blender 5.2: all of it: Blender 5.2 needs Python 3.13."]
+    line = "tests/addon on Blender 5.2: all of it: Blender 5.2 needs Python 3.13."
+    assert skip_lines(outcome.skips) == [line]
+
+
+def test_skips_of_one_reason_are_one_line() -> None:
+    skips = [Skip("a", "x", "no screen"), Skip("a", "y", "no screen"), Skip("b", "z", "no screen")]
+    assert skip_lines(skips) == ["a: 2 tests: no screen", "b: z: no screen"]
 
 
 def test_every_folder_of_tests_belongs_to_a_suite() -> None:
