@@ -27,6 +27,8 @@ from .wire.messages import Hello
 
 LOG_BYTES = 2 * 2**20
 LOG_FILES = 5
+NICENESS = 10
+"""Blender draws first; the backend computes in the time that Blender leaves. Windows is told when it starts us."""
 SAVE_SECONDS = 3.0
 """How long a Result that is being written may still take when the parent is gone."""
 NEEDED = ("torch", "diffusers", "transformers", "numpy")
@@ -70,6 +72,8 @@ class ServeConfig:
 def serve_process(make_producer: Callable[[ServeConfig], Producer], needed: Sequence[str] = NEEDED) -> NoReturn:
     """The whole life of a backend process. `needed` are the modules without which no job could run."""
     stdin, stdout = _take_standard_streams()
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     config = ServeConfig.from_json(parse_json(stdin.readline(_CONFIG_MAX)))
     try:
         missing = [name for name in needed if importlib.util.find_spec(name) is None]

@@ -20,6 +20,7 @@ from .events import BackendPlace
 
 START_SECONDS = 120.0
 """How long a process may take to say where it listens: a cold disk and a virus scanner are slow, not dead."""
+WINDOWS_FLAGS = ("CREATE_NO_WINDOW", "BELOW_NORMAL_PRIORITY_CLASS")
 LINE_MAX = 64 * 2**10
 STDERR_MAX = 2 * 2**20
 _BOOTSTRAP = (
@@ -109,9 +110,10 @@ class BackendProcess:
                 cwd=self._place.data_folder,
                 env=environment,
                 close_fds=True,
-                # Ctrl-C in the terminal is for Blender; the backend follows it.
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                # Ctrl-C in the terminal is for Blender; the backend follows it. Not a session of its own: Linux
+                # shares the processor between sessions first, and the backend's low priority would not count.
+                process_group=0,
+                creationflags=sum(getattr(subprocess, flag, 0) for flag in WINDOWS_FLAGS),
             )
         except OSError as error:
             message = f"{self._place.python} could not be run: {error.strerror}."

@@ -13,10 +13,9 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def test_blender_stays_usable_while_a_job_runs(blender_window: Any) -> None:
-    answer = blender_window.run("smoothness", steps=150)
+    answer = blender_window.run("smoothness")
     assert "error" not in answer, answer.get("error")
-    assert answer["results"] == 1
-    assert len(answer["busy"]) >= 20, "the job was over before the window could be watched"
+    assert answer["was_running"], "the job was over before the window had been watched"
     assert "timer" in answer["longest"]
     assert any(name.endswith(".draw") for name in answer["longest"]), "the panel was not drawn"
     slow = {name: seconds for name, seconds in answer["longest"].items() if seconds > LONGEST_CALLBACK}

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.link.conftest import STAGED, events_until, until
@@ -46,6 +47,16 @@ def test_waiting_needs_no_timer_and_leaves_other_jobs_events_to_poll(link, reque
     polled = [event for event in link.poll() if type(event).__name__ == "Finished"]
     assert [event.job_id for event in polled] == [first]
     assert link.wait(second).png == result.png, "a job that ended before is answered from its stored Result"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has priority classes instead: needs a test on Windows")
+def test_the_backend_leaves_the_processor_to_blender_in_the_same_session(link):
+    link.start()
+    events_until(link, "StateChanged")
+    until(lambda: link.backend_pid and link.state.name == "READY", "a backend")
+    assert psutil.Process(link.backend_pid).nice() == min(19, psutil.Process().nice() + 10)
+    assert os.getsid(link.backend_pid) == os.getsid(0)
+    assert os.getpgid(link.backend_pid) == link.backend_pid, "Ctrl-C in the terminal would reach it"
 
 
 def test_a_job_that_never_was_is_a_failure_and_no_hang(link):
