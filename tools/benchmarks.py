@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from tools.environments import ALL, BACKEND, BLENDERS, Environment, Prepared, pr
 from tools.staging import build_zip
 
 BENCHMARKS = ROOT / "tests" / "bench"
-IN_BLENDER = "IN_BLENDER = True"
-"""A benchmark module with this line runs in Blender's environments; the others run in .venv."""
+IN_BLENDER = re.compile(r"^IN_BLENDER = (True|\"([0-9.]+)\")$", re.MULTILINE)
+"""A benchmark module with such a line runs in Blender's environments, or in that of one version; others in .venv."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def run(only: Sequence[str], write: bool = False) -> int:
     rows: list[Row] = []
     failed: list[str] = []
     for module in modules:
-        for environment in _environments_of(module, prepared):
+        for environment in environments_of(module.read_text(encoding="utf-8")):
             title(f"{module.stem} on {environment.purpose}")
+            if environment.name in prepared.missing:
+                say(f"skipped: {prepared.missing[environment.name]}")
+                continue
             figures = _run_module(module, environment, prepared, archive)
             if figures is None:
                 failed.append(f"{module.stem} on {environment.purpose}")
@@ -80,13 +84,12 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, no statement about any other machine"
 
 
-def _environments_of(module: Path, prepared: Prepared) -> list[Environment]:
-    if IN_BLENDER not in module.read_text(encoding="utf-8").splitlines():
+def environments_of(source: str) -> list[Environment]:
+    """Where the benchmark with this source runs."""
+    wanted = IN_BLENDER.search(source)
+    if wanted is None:
         return [BACKEND]
-    for blender in BLENDERS:
-        if blender.name in prepared.missing:
-            say(f"{module.stem} on {blender.purpose}: skipped: {prepared.missing[blender.name]}")
-    return prepared.blenders()
+    return [blender for blender in BLENDERS if wanted[2] in (None, blender.blender)]
 
 
 def _run_module(

@@ -14,6 +14,8 @@ from typing import Any
 
 from tests.bench.figure import Figure
 
+IN_BLENDER = "5.2"
+
 SIDE = 1024
 """Pixels."""
 ROUNDS = 9

@@ -66,3 +66,11 @@ def test_the_benchmarks_table_says_what_was_missed() -> None:
     lines = benchmarks.markdown(rows).splitlines()
     assert lines[2] == "| the backend | bytes | 1.2 | ≤ 1.3 | ok | 0.1 s |"
     assert "MISSED" in lines[3] and "reported" in lines[4]
+
+
+def test_a_benchmark_says_where_it_runs() -> None:
+    names = {
+        line: [place.name for place in benchmarks.environments_of(f"import os\n{line}\n")]
+        for line in ("", "IN_BLENDER = True", 'IN_BLENDER = "5.2"')
+    }
+    assert list(names.values()) == [[".venv"], [".venv-5.2", ".venv-4.5"], [".venv-5.2"]]
