@@ -111,10 +111,12 @@ def capture_camera(
 def _drawn(
     context: bpy.types.Context, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, view: View
 ) -> tuple[FloatArray, FloatArray] | None:
-    """Depth and normals drawn in a 3D view of the context's screen, or None where that is not the render's truth."""
-    if not compat.gpu_context() or context.screen is None:
+    """Depth and normals drawn in an open 3D view, or None where that is not the render's truth."""
+    if not compat.gpu_context():
         return None
-    for area in context.screen.areas:
+    # Any window's will do: a timer has no screen of its own, and a render that runs has a window without 3D views.
+    screens = [context.screen, *(window.screen for window in context.window_manager.windows)]
+    for area in (area for screen in screens if screen for area in screen.areas):
         region = next((region for region in area.regions if region.type == "WINDOW"), None)
         if area.type != "VIEW_3D" or region is None:
             continue

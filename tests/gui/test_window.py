@@ -31,3 +31,11 @@ def test_a_picture_outlives_undo_reload_and_a_killed_backend(blender_window: Any
     assert answer["after_reload"], "the picture left the history with a reload of the add-on"
     assert answer["said_dead_after"] <= 2.0, answer
     assert answer["torch"] == []
+
+
+def test_a_render_that_runs_is_not_disturbed_by_captures(blender_window: Any) -> None:
+    answer = blender_window.run("during_a_render")
+    assert "error" not in answer, answer.get("error")
+    assert answer["viewport"] and answer["camera"], answer
+    assert "render" in answer["refused"] and "Wait" in answer["refused"], answer
+    assert answer["still_rendering"], "the capture ended the user's render"
