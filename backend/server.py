@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 
 from .jobs import Jobs
-from .wire.framing import ProtocolError, receive_frame, send_frame
+from .wire.framing import Memory, ProtocolError, receive_frame, send_frame
 from .wire.handshake import prove_as_server
 from .wire.messages import (
     Acknowledge,
@@ -96,6 +96,7 @@ class Session:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._memory = Memory()
         self._changed = threading.Condition()
         self._outbox: deque[ServerMessage] = deque()
         self._is_closed = False
@@ -133,7 +134,7 @@ class Session:
             writer.join()
 
     def _read(self, jobs: Jobs) -> bool:
-        frame = receive_frame(self._sock)
+        frame = receive_frame(self._sock, self._memory)
         if frame is None:
             return False
         try:

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import struct
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,8 @@ POLL_SECONDS = 5.0
 STALL_SECONDS = 60.0
 """How long a frame that has begun may take, beyond what its bytes need at BYTES_PER_SECOND_MIN."""
 BYTES_PER_SECOND_MIN = 10**6
+KEPT_MAX = 64 * 2**20
+"""Bytes that a receiver may hold on to between two frames."""
 MAPPED_MIN = 2**20
 """Payloads from this size on get memory of their own, which the system hands out as the bytes arrive."""
 
@@ -102,11 +105,34 @@ def send_frame(sock: socket.socket, frame: Frame) -> None:
     _send_all(sock, [memoryview(prefix + header), *views])
 
 
-def receive_frame(sock: socket.socket) -> Frame | None:
+class Memory:
+    """Where large payloads are received: the last one's memory again, once nothing looks at it any more.
+
+    Memory that is new costs as much as the copy into it, because the system empties it page by page.
+    """
+
+    def __init__(self) -> None:
+        self._kept: bytearray | mmap.mmap = bytearray()
+
+    def take(self, size: int) -> memoryview:
+        """Writable memory of `size` bytes; what stays unused is not touched."""
+        if size < MAPPED_MIN:
+            return memoryview(bytearray(size))
+        # Two references: ours, and the call's. One more is an array somewhere.
+        if not size <= len(self._kept) or sys.getrefcount(self._kept) > 2:
+            new = _mapped(size)
+            if size > KEPT_MAX:
+                return memoryview(new)
+            self._kept = new
+        return memoryview(self._kept)[:size]
+
+
+def receive_frame(sock: socket.socket, memory: Memory | None = None) -> Frame | None:
     """The next frame, or None when the connection ended between two frames. Waits for its first byte for ever.
 
-    Raises `ProtocolError` on the first thing wrong; nothing larger than HEADER_MAX is allocated before the
-    header has been found to be right, and the payload's memory is taken as its bytes arrive.
+    memory: kept by a caller who receives many. Raises `ProtocolError` on the first thing wrong; nothing larger than
+    HEADER_MAX is allocated before the header has been found to be right, and the payload's memory is taken as its
+    bytes arrive.
     """
     prefix = memoryview(bytearray(PREFIX.size))
     got = _first_bytes(sock, prefix)
@@ -122,7 +148,7 @@ def receive_frame(sock: socket.socket) -> Frame | None:
     specs = header.pop("blobs", None)
     if _payload_of(specs) != payload_length:
         raise ProtocolError("the blobs' dtypes and shapes do not add up to the payload's length")
-    payload = memoryview(_memory(payload_length))
+    payload = (memory or Memory()).take(payload_length)
     _receive_into(sock, payload, deadline)
     return Frame(header, _split(specs, payload))
 
@@ -199,10 +225,8 @@ def _split(specs: list[dict[str, Any]], payload: memoryview) -> dict[str, Blob]:
     return blobs
 
 
-def _memory(size: int) -> bytearray | mmap.mmap:
-    """Writable memory of `size` bytes. Large ones are not touched before the bytes come."""
-    if size < MAPPED_MIN:
-        return bytearray(size)
+def _mapped(size: int) -> mmap.mmap:
+    """New writable memory of `size` bytes, not touched before the bytes come."""
     if not hasattr(mmap, "MAP_PRIVATE"):
         return mmap.mmap(-1, size)
     # Private, because shared anonymous memory gets no huge pages, and small ones cost more than the copy.

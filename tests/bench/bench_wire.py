@@ -15,7 +15,7 @@ import numpy as np
 
 from backend.wire import Control, ControlMaps, GenerationRequest
 from backend.wire.endpoint import tune
-from backend.wire.framing import receive_frame, send_frame, settle
+from backend.wire.framing import Memory, receive_frame, send_frame, settle
 from backend.wire.messages import Generate, from_client
 from tests.bench.figure import Figure
 
@@ -92,12 +92,12 @@ def _tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 def _receive(sock: socket.socket, size: int) -> None:
     """The other process: says when it is about to receive, and when it has."""
-    memory = memoryview(bytearray(size))
+    memory, kept = memoryview(bytearray(size)), Memory()
     while (mode := sock.recv(1)) != b"e":
         sock.sendall(b"r")
         message = None
         if mode == b"f":
-            message = _next_request(sock)
+            message = _next_request(sock, kept)
         else:
             filled = 0
             while filled < size:
@@ -107,8 +107,8 @@ def _receive(sock: socket.socket, size: int) -> None:
         del message
 
 
-def _next_request(sock: socket.socket) -> Generate:
-    frame = receive_frame(sock)
+def _next_request(sock: socket.socket, memory: Memory) -> Generate:
+    frame = receive_frame(sock, memory)
     message = from_client(frame) if frame else None
     if not isinstance(message, Generate) or len(message.maps.arrays()) != 3:
         raise RuntimeError("the frame did not come through")

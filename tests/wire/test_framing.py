@@ -172,6 +172,29 @@ def test_the_sender_refuses_what_the_receiver_would() -> None:
             theirs.recv(1)
 
 
+def test_large_memory_is_used_again_only_when_nothing_looks_at_it() -> None:
+    memory, size = framing.Memory(), framing.MAPPED_MIN
+    first = np.frombuffer(memory.take(size), np.uint8)
+    first[:] = 1
+    second = np.frombuffer(memory.take(size - 8), np.uint8)
+    second[:] = 2
+    assert first.min() == first.max() == 1, "an array's memory was given away"
+    where = second.ctypes.data
+    part = second[5:9]
+    del second
+    assert np.frombuffer(memory.take(size), np.uint8).ctypes.data != where, "a slice still looks at it"
+    assert part.tolist() == [2, 2, 2, 2]
+    third = np.frombuffer(memory.take(size), np.uint8).ctypes.data
+    assert np.frombuffer(memory.take(size), np.uint8).ctypes.data == third
+
+
+def test_memory_beyond_the_limit_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "KEPT_MAX", framing.MAPPED_MIN)
+    memory = framing.Memory()
+    assert len(memory.take(framing.MAPPED_MIN + 1)) == framing.MAPPED_MIN + 1
+    assert len(memory._kept) == 0
+
+
 def test_a_frame_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framing, "STALL_SECONDS", 0.1)
     ours, theirs = socket.socketpair()
