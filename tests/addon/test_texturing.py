@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 import pytest
 
+from tests.addon import looking
 from tests.addon.fakes import FakeLink, module
 
 SIZE = 96, 64
@@ -33,10 +34,11 @@ def view_now(width: int = SIZE[0], height: int = SIZE[1]) -> Any:
     return capture.view_of_camera(context.scene.camera, depsgraph, context.scene, width, height)
 
 
-def rendered(folder: Path) -> np.ndarray:
-    """The scene by Cycles, linear RGBA, (height, width, 4), row 0 at the bottom as in `picture`."""
+def rendered(folder: Path, engine: str = "CYCLES") -> np.ndarray:
+    """The rendered scene, linear RGBA, (height, width, 4), row 0 at the bottom as in `picture`."""
     scene: Any = bpy.context.scene
-    scene.render.engine = "CYCLES"
+    scene.render.engine = engine
+    scene.eevee.taa_render_samples = 1
     scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.device = 4, False, "CPU"
     scene.cycles.pixel_filter_type = "BOX"
     scene.render.resolution_x, scene.render.resolution_y = SIZE
@@ -54,6 +56,32 @@ def rendered(folder: Path) -> np.ndarray:
     image.pixels.foreach_get(pixels)
     bpy.data.images.remove(image)
     return pixels.reshape(SIZE[1], SIZE[0], 4)
+
+
+def drawn() -> np.ndarray:
+    """The scene as a 3D view in Material Preview shows it, like `rendered`."""
+    import gpu
+
+    space, region = looking.view_3d()
+    space.shading.type, space.overlay.show_overlays = "MATERIAL", False
+    view = view_now()
+    matrices = view.world_to_view_matrix(), view.projection_matrix()
+    offscreen = gpu.types.GPUOffScreen(*SIZE, format="RGBA32F")
+    offscreen.draw_view3d(
+        bpy.context.scene, bpy.context.view_layer, space, region, *matrices,
+        do_color_management=False, draw_background=False,
+    )  # fmt: skip
+    with offscreen.bind():
+        colour = gpu.state.active_framebuffer_get().read_color(0, 0, *SIZE, 4, 0, "FLOAT")
+    offscreen.free()
+    return np.asarray(colour, np.float32).reshape(SIZE[1], SIZE[0], 4)
+
+
+def project_on_the_cube() -> None:
+    scene: Any = bpy.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = SIZE
+    bpy.context.view_layer.update()
+    module("addon.texturing").project(picture(), view_now(), [bpy.data.objects["Cube"]])
 
 
 def wanted() -> np.ndarray:
@@ -79,6 +107,21 @@ def test_from_its_own_view_the_objects_show_the_picture(fake_link: FakeLink, tmp
     bpy.context.view_layer.update()
     module("addon.texturing").project(picture(), view_now(), [bpy.data.objects["Cube"]])
     median, high = closeness(rendered(tmp_path))
+    assert median < 0.01 and high < 0.03
+
+
+def test_eevee_shows_the_picture_too(fake_link: FakeLink, tmp_path: Path) -> None:
+    project_on_the_cube()
+    engines = bpy.types.RenderSettings.bl_rna.properties["engine"].enum_items  # pyright: ignore
+    engine = next(item.identifier for item in engines if "EEVEE" in item.identifier)
+    median, high = closeness(rendered(tmp_path, engine))
+    assert median < 0.01 and high < 0.03
+
+
+def test_the_viewport_shows_the_picture_too(fake_link: FakeLink) -> None:
+    looking.need_gpu()
+    project_on_the_cube()
+    median, high = closeness(drawn())
     assert median < 0.01 and high < 0.03
 
 
