@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import bpy
@@ -42,18 +43,43 @@ def replace(name: str, png: bytes) -> bpy.types.Image:
     return image
 
 
-def show(images: list[bpy.types.Image]) -> bool:
-    """Shows the pictures in the open Image Editors, one each while there are any. False where none is open.
+def show(images: list[bpy.types.Image]) -> None:
+    """Shows the pictures in the open Image Editors, one each while there are any.
 
-    The last pictures are left out when there are fewer editors; a pinned editor is left alone.
+    The last pictures are left out when there are fewer editors; a pinned editor is left alone. Where none is open,
+    a window with one opens, as for a render, unless the preferences keep renders out of sight.
     """
-    editors = [
+    editors = _editors()
+    for area, image in zip(editors, images, strict=False):
+        area.spaces.active.image = image  # pyright: ignore[reportAttributeAccessIssue]
+        area.tag_redraw()
+    keeps_out = bpy.context.preferences.view.render_display_type == "NONE"
+    if images and not editors and not bpy.app.background and not keeps_out:
+        # Not here: a window takes its time, and this may be the middle of a job's arrival.
+        bpy.app.timers.register(functools.partial(_open_editor, images[0].name), first_interval=0.0)
+
+
+def _editors() -> list[bpy.types.Area]:
+    return [
         area
         for window in bpy.context.window_manager.windows
         for area in window.screen.areas
         if area.type == "IMAGE_EDITOR" and not area.spaces.active.use_image_pin  # pyright: ignore
     ]
-    for area, image in zip(editors, images, strict=False):
-        area.spaces.active.image = image  # pyright: ignore[reportAttributeAccessIssue]
-        area.tag_redraw()
-    return bool(editors)
+
+
+def _open_editor(name: str) -> None:
+    """Opens a window that shows the image of that name, if it is still there and no editor was opened since."""
+    windows = bpy.context.window_manager.windows
+    image = bpy.data.images.get(name)
+    if image is None or not windows:
+        return
+    if not _editors():
+        before = {window.as_pointer() for window in windows}
+        with bpy.context.temp_override(window=windows[0]):
+            bpy.ops.wm.window_new()
+        opened = next((window for window in windows if window.as_pointer() not in before), None)
+        if opened is None:
+            return
+        opened.screen.areas[0].type = "IMAGE_EDITOR"
+    show([image])

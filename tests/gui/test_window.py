@@ -27,6 +27,7 @@ def test_blender_stays_usable_while_a_job_runs(blender_window: Any) -> None:
 def test_a_picture_outlives_undo_reload_and_a_killed_backend(blender_window: Any) -> None:
     answer = blender_window.run("picture_arrives")
     assert "error" not in answer, answer.get("error")
+    assert answer["shown"] == ["Grisaille a wooden cube"], "no Image Editor was open, and none opened"
     assert answer["after_undo"], "the picture left the history with Ctrl-Z"
     assert answer["after_reload"], "the picture left the history with a reload of the add-on"
     assert answer["said_dead_after"] <= 2.0, answer

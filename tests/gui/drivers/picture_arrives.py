@@ -19,6 +19,13 @@ def history() -> list[str]:
     return [entry.job_id for entry in bpy.context.scene.grisaille_history]
 
 
+def editor_images() -> list[bpy.types.Image]:
+    """What the open Image Editors show."""
+    windows = bpy.context.window_manager.windows
+    areas = [area for window in windows for area in window.screen.areas if area.type == "IMAGE_EDITOR"]
+    return [area.spaces.active.image for area in areas if area.spaces.active.image is not None]
+
+
 def generate() -> None:
     with bpy.context.temp_override(**window.view3d()):
         bpy.ops.grisaille.generate("INVOKE_DEFAULT")
@@ -46,6 +53,8 @@ def steps(settings: dict[str, Any]) -> window.Steps:
     generate()
     answer["first"] = yield from window.until(lambda: len(history()) == 1, 120)
     first = history()
+    yield 2.0
+    answer["shown"] = [image.name for image in editor_images()]
 
     with bpy.context.temp_override(**window.view3d()):
         bpy.ops.ed.undo()
