@@ -129,12 +129,13 @@ def reattach() -> int:
 
 
 def _enter(job_id: str) -> bool:
-    """Enters a kept result in the history, without showing it elsewhere or a step of undo: an undo may be going on."""
+    """Enters a kept result in the history, without placing it or a step of undo: an undo may be going on."""
     found = kept.read(job_id)
     if found is None or not found.result.png:
         return False
     source = state.get().kept[job_id]
-    history.add(origin.scene_of(source), job_id, found.result.request, found.result.png, source)
+    entry = history.add(origin.scene_of(source), job_id, found.result.request, found.result.png, source)
+    images.show_where_empty(entry.image)
     return True
 
 

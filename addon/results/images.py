@@ -59,6 +59,14 @@ def show(images: list[bpy.types.Image]) -> None:
         bpy.app.timers.register(functools.partial(_open_editor, images[0].name), first_interval=0.0)
 
 
+def show_where_empty(image: bpy.types.Image) -> None:
+    """Shows the picture in the Image Editors that show none: Ctrl-Z took its forerunner from one."""
+    for area in _editors():
+        if area.spaces.active.image is None:  # pyright: ignore[reportAttributeAccessIssue]
+            area.spaces.active.image = image  # pyright: ignore[reportAttributeAccessIssue]
+            area.tag_redraw()
+
+
 def _editors() -> list[bpy.types.Area]:
     return [
         area

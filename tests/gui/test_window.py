@@ -29,6 +29,7 @@ def test_a_picture_outlives_undo_reload_and_a_killed_backend(blender_window: Any
     assert "error" not in answer, answer.get("error")
     assert answer["shown"] == ["Grisaille a wooden cube"], "no Image Editor was open, and none opened"
     assert answer["after_undo"], "the picture left the history with Ctrl-Z"
+    assert answer["shown_after_undo"] == answer["shown"]
     assert answer["after_reload"], "the picture left the history with a reload of the add-on"
     assert answer["said_dead_after"] <= 2.0, answer
     assert answer["torch"] == []

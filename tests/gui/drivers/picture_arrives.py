@@ -60,6 +60,7 @@ def steps(settings: dict[str, Any]) -> window.Steps:
         bpy.ops.ed.undo()
     yield 1.0
     answer["after_undo"] = history() == first
+    answer["shown_after_undo"] = [image.name for image in editor_images()]
 
     bpy.ops.preferences.addon_disable(module=window.PACKAGE)
     bpy.ops.preferences.addon_enable(module=window.PACKAGE)
