@@ -15,6 +15,7 @@ import bpy
 import pytest
 
 from tests.addon.fakes import FakeLink, module, png
+from tests.disks import small_disk
 
 GOOD = ["generate", "--prompt", "a clay pot", "--size", "64x64", "--steps", "2", "--seed", "7"]
 
@@ -141,22 +142,16 @@ def test_an_output_folder_that_is_not_writable_without_roots_powers(fake_link: F
     shutil.rmtree(folder)
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    fake_link: FakeLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import errno
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    out = tmp_path / "out.png"
-    out.write_bytes(b"the picture before")
-    monkeypatch.setattr(os, "fsync", full)
+def test_a_full_disk_leaves_nothing_half_written(fake_link: FakeLink, tmp_path: Path) -> None:
     files, wire = module("addon.results.files"), module("backend.wire")
-    with pytest.raises(wire.FailureError, match="disk is full") as raised:
-        files.write_whole(out, b"new")
-    assert raised.value.failure.kind == "disk_full"
-    assert out.read_bytes() == b"the picture before" and [p.name for p in tmp_path.glob(".*")] == []
+    with small_disk(tmp_path / "disk", 1) as disk:
+        out = disk / "out.png"
+        out.write_bytes(b"the picture before")
+        with pytest.raises(wire.FailureError, match="disk is full") as raised:
+            files.write_whole(out, b"x" * 2**21)
+        assert raised.value.failure.kind == "disk_full"
+        assert out.read_bytes() == b"the picture before"
+        assert [path.name for path in disk.iterdir()] == ["out.png"]
 
 
 def test_a_blend_that_is_not_there_is_noticed(fake_link: FakeLink, tmp_path: Path) -> None:

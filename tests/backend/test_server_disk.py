@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from backend.wire.messages import Failed, Finished
+from tests.disks import small_disk
 from tests.door import RunningBackend, generate, run_job, running_backend
 from tests.fake_backend import NOBODY
 
@@ -80,27 +80,19 @@ def test_a_picture_that_may_not_be_written_whole_leaves_nothing_behind(data_fold
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, of 80 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(disk)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a small disk needs the right to mount one (run as root, or in a user namespace): {error}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 80) as folder:
+        yield folder
 
 
-def test_a_disk_that_fills_up_during_a_job_is_a_sentence_and_leaves_nothing_behind(small_disk: Path) -> None:
-    results = small_disk / "results"
-    with running_backend(small_disk) as backend:
+def test_a_disk_that_fills_up_during_a_job_is_a_sentence_and_leaves_nothing_behind(disk: Path) -> None:
+    results = disk / "results"
+    with running_backend(disk) as backend:
         assert_works(backend)
         before = sorted(results.iterdir())
-        assert_failed(backend, f"fill={small_disk} size=500000", "disk_full", results)
+        assert_failed(backend, f"fill={disk} size=500000", "disk_full", results)
         assert sorted(results.iterdir()) == before
         # Full already: refused before the engine runs, not after a minute's work.
         assert_failed(backend, "steps=1", "disk_full", results)
-        (small_disk / "filler").unlink()
+        (disk / "filler").unlink()
         assert_works(backend)
