@@ -147,6 +147,37 @@ def vertex_instances() -> None:
     parent.show_instancer_for_viewport = parent.show_instancer_for_render = False
 
 
+def scattered_by_nodes() -> None:
+    """Geometry nodes put copies of a cone on points of the ground."""
+    empty()
+    camera((7.0, -7.0, 5.0))
+    ground, cone = add("plane", size=8), add("cone", vertices=24, location=(0.0, 0.0, 30.0))
+    tree = bpy.data.node_groups.new("scatter", "GeometryNodeTree")
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    nodes = {
+        name: tree.nodes.new(f"{prefix}{name}")
+        for prefix, names in (
+            ("Node", ("GroupInput", "GroupOutput")),
+            ("GeometryNode", ("DistributePointsOnFaces", "ObjectInfo", "InstanceOnPoints", "JoinGeometry")),
+        )
+        for name in names
+    }
+    nodes["ObjectInfo"].inputs["Object"].default_value = cone
+    nodes["DistributePointsOnFaces"].inputs["Density"].default_value = 0.4
+    nodes["InstanceOnPoints"].inputs["Scale"].default_value = 0.4, 0.4, 0.6
+    for source, output, target, target_input in (
+        ("GroupInput", "Geometry", "DistributePointsOnFaces", "Mesh"),
+        ("DistributePointsOnFaces", "Points", "InstanceOnPoints", "Points"),
+        ("ObjectInfo", "Geometry", "InstanceOnPoints", "Instance"),
+        ("GroupInput", "Geometry", "JoinGeometry", "Geometry"),
+        ("InstanceOnPoints", "Instances", "JoinGeometry", "Geometry"),
+        ("JoinGeometry", "Geometry", "GroupOutput", "Geometry"),
+    ):
+        tree.links.new(nodes[source].outputs[output], nodes[target].inputs[target_input])
+    ground.modifiers.new("scatter", "NODES").node_group = tree
+
+
 def curves_and_text() -> None:
     empty()
     camera()
@@ -192,6 +223,7 @@ COINCIDING = {
     "collection_instances": SceneKind(collection_instances),
     "modifiers": SceneKind(modifiers),
     "vertex_instances": SceneKind(vertex_instances, drawn_for_render=False),
+    "scattered_by_nodes": SceneKind(scattered_by_nodes, drawn_for_render=False),
     "curves_and_text": SceneKind(curves_and_text),
     "hills": SceneKind(hills),
     "sharp_and_smooth": SceneKind(sharp_and_smooth),
