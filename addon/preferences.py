@@ -27,24 +27,22 @@ DEVICES = (
 class GrisaillePreferences(bpy.types.AddonPreferences):
     bl_idname = ROOT_PACKAGE
 
-    backend_python: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    backend_python: bpy.props.StringProperty(
         name="Backend Python",
         description="The Python program of the backend's own environment",
         subtype="FILE_PATH",
     )
-    models_folder: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    models_folder: bpy.props.StringProperty(
         name="Models Folder",
         description="The folder that holds one folder for each model",
         subtype="DIR_PATH",
     )
-    data_folder: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    data_folder: bpy.props.StringProperty(
         name="Data Folder",
         description="Where finished pictures wait until a saved file holds them, and where the logs are",
         subtype="DIR_PATH",
     )
-    device: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
-        name="Device", description="What the backend computes on", items=DEVICES
-    )
+    device: bpy.props.EnumProperty(name="Device", description="What the backend computes on", items=DEVICES)
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout

@@ -36,7 +36,7 @@ DESTINATIONS = (
 class GrisailleControl(bpy.types.PropertyGroup):
     """One ControlNet input."""
 
-    strength: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+    strength: bpy.props.FloatProperty(
         name="Strength",
         description="How strictly the picture follows this map",
         default=0.7,
@@ -45,7 +45,7 @@ class GrisailleControl(bpy.types.PropertyGroup):
         soft_max=1.0,
         subtype="FACTOR",
     )
-    start: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+    start: bpy.props.FloatProperty(
         name="Start",
         description="The part of the steps after which this map begins to guide",
         default=0.0,
@@ -53,7 +53,7 @@ class GrisailleControl(bpy.types.PropertyGroup):
         max=0.99,
         subtype="FACTOR",
     )
-    end: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+    end: bpy.props.FloatProperty(
         name="End",
         description="The part of the steps after which this map no longer guides",
         default=1.0,
@@ -96,28 +96,24 @@ def _use(kind: str, description: str) -> Any:
 class GrisailleSettings(bpy.types.PropertyGroup):
     """`scene.grisaille`."""
 
-    prompt: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
-        name="Prompt", description="What the picture shows, in your words"
-    )
-    size_mode: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
-        name="Size", description="Where the picture's size comes from", items=SIZE_MODES
-    )
-    width: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+    prompt: bpy.props.StringProperty(name="Prompt", description="What the picture shows, in your words")
+    size_mode: bpy.props.EnumProperty(name="Size", description="Where the picture's size comes from", items=SIZE_MODES)
+    width: bpy.props.IntProperty(
         name="Width", description="In pixels", default=1024, min=64, max=4096, step=16, subtype="PIXEL"
     )
-    height: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+    height: bpy.props.IntProperty(
         name="Height", description="In pixels", default=1024, min=64, max=4096, step=16, subtype="PIXEL"
     )
-    seed: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+    seed: bpy.props.IntProperty(
         name="Seed", description="The same seed and settings make the same picture", min=0, max=SEED_MAX
     )
-    seed_locked: bpy.props.BoolProperty(  # pyright: ignore[reportInvalidTypeForm]
+    seed_locked: bpy.props.BoolProperty(
         name="Lock Seed", description="Keep this seed; unlocked, each Generate takes a new one"
     )
-    steps: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+    steps: bpy.props.IntProperty(
         name="Steps", description="More steps take longer and work out more", default=20, min=1, max=200, soft_max=50
     )
-    guidance: bpy.props.FloatProperty(  # pyright: ignore[reportInvalidTypeForm]
+    guidance: bpy.props.FloatProperty(
         name="Guidance",
         description="How closely the picture follows the prompt",
         default=3.5,
@@ -125,27 +121,21 @@ class GrisailleSettings(bpy.types.PropertyGroup):
         max=100.0,
         soft_max=10.0,
     )
-    model_name: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    model_name: bpy.props.StringProperty(
         name="Model Name", description="The folder of the model; empty for the first there is"
     )
-    model: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+    model: bpy.props.EnumProperty(
         name="Model", description="What paints the picture", items=_model_items, get=_get_model, set=_set_model
     )
-    use_depth: _use("depth", "Guide the picture with how far things are")  # pyright: ignore[reportInvalidTypeForm]
-    use_normal: _use("normal", "Guide the picture with how surfaces face")  # pyright: ignore[reportInvalidTypeForm]
-    use_line: _use("line", "Guide the picture with outlines and creases")  # pyright: ignore[reportInvalidTypeForm]
-    depth: _control("depth")  # pyright: ignore[reportInvalidTypeForm]
-    normal: _control("normal")  # pyright: ignore[reportInvalidTypeForm]
-    line: _control("line")  # pyright: ignore[reportInvalidTypeForm]
-    source: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
-        name="View", description="What the picture is seen from", items=SOURCES
-    )
-    line_source: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
-        name="Lines", description="What draws the line map", items=LINE_SOURCES
-    )
-    destination: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
-        name="Result", description="Where the picture goes", items=DESTINATIONS
-    )
+    use_depth: _use("depth", "Guide the picture with how far things are")
+    use_normal: _use("normal", "Guide the picture with how surfaces face")
+    use_line: _use("line", "Guide the picture with outlines and creases")
+    depth: _control("depth")
+    normal: _control("normal")
+    line: _control("line")
+    source: bpy.props.EnumProperty(name="View", description="What the picture is seen from", items=SOURCES)
+    line_source: bpy.props.EnumProperty(name="Lines", description="What draws the line map", items=LINE_SOURCES)
+    destination: bpy.props.EnumProperty(name="Result", description="Where the picture goes", items=DESTINATIONS)
 
 
 def of(scene: bpy.types.Scene) -> GrisailleSettings:
@@ -251,7 +241,7 @@ CLASSES = (GrisailleControl, GrisailleSettings)
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.Scene.grisaille = bpy.props.PointerProperty(type=GrisailleSettings)  # pyright: ignore
+    bpy.types.Scene.grisaille = bpy.props.PointerProperty(type=GrisailleSettings)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def unregister() -> None:

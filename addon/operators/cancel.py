@@ -12,9 +12,9 @@ class GRISAILLE_OT_cancel(bpy.types.Operator):
 
     bl_idname = "grisaille.cancel"
     bl_label = "Cancel"
-    bl_options = set()  # noqa: RUF012
+    bl_options = set()
 
-    job_id: bpy.props.StringProperty(name="Job", options={"SKIP_SAVE"})  # pyright: ignore
+    job_id: bpy.props.StringProperty(name="Job", options={"SKIP_SAVE"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

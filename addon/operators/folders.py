@@ -12,7 +12,7 @@ class GRISAILLE_OT_log_folder_open(bpy.types.Operator):
 
     bl_idname = "grisaille.log_folder_open"
     bl_label = "Open Log Folder"
-    bl_options = set()  # noqa: RUF012
+    bl_options = set()
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         folder = preferences.data_folder() / "logs"

@@ -6,55 +6,33 @@ from dataclasses import replace
 
 import bpy
 
-from ...backend.wire import FailureError
 from .. import settings
 from . import jobs
+from .painting import PaintingOperator
 
 
-class GRISAILLE_OT_generate(bpy.types.Operator):
+class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     """Paint a picture of this view. In scripts, waits for it; every setting can be given, others are the scene's"""
 
     bl_idname = "grisaille.generate"
     bl_label = "Generate"
-    # No REGISTER: a slider moved in the Adjust Last Operation panel would generate again.
-    bl_options = set()  # noqa: RUF012
 
-    prompt: bpy.props.StringProperty(name="Prompt", options={"SKIP_SAVE"})  # pyright: ignore
-    width: bpy.props.IntProperty(name="Width", options={"SKIP_SAVE"})  # pyright: ignore
-    height: bpy.props.IntProperty(name="Height", options={"SKIP_SAVE"})  # pyright: ignore
-    seed: bpy.props.IntProperty(name="Seed", options={"SKIP_SAVE"})  # pyright: ignore
-    steps: bpy.props.IntProperty(name="Steps", options={"SKIP_SAVE"})  # pyright: ignore
-    guidance: bpy.props.FloatProperty(name="Guidance", options={"SKIP_SAVE"})  # pyright: ignore
-    model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})  # pyright: ignore
-    controls: bpy.props.StringProperty(  # pyright: ignore
-        name="Controls", description='As "depth,normal:0.5"', options={"SKIP_SAVE"}
-    )
-    camera: bpy.props.StringProperty(name="Camera", options={"SKIP_SAVE"})  # pyright: ignore
-    source: bpy.props.EnumProperty(name="View", items=settings.SOURCES, options={"SKIP_SAVE"})  # pyright: ignore
-    destination: bpy.props.EnumProperty(  # pyright: ignore
-        name="Result", items=settings.DESTINATIONS, options={"SKIP_SAVE"}
-    )
-    filepath: bpy.props.StringProperty(  # pyright: ignore
+    prompt: bpy.props.StringProperty(name="Prompt", options={"SKIP_SAVE"})
+    width: bpy.props.IntProperty(name="Width", options={"SKIP_SAVE"})
+    height: bpy.props.IntProperty(name="Height", options={"SKIP_SAVE"})
+    seed: bpy.props.IntProperty(name="Seed", options={"SKIP_SAVE"})
+    steps: bpy.props.IntProperty(name="Steps", options={"SKIP_SAVE"})
+    guidance: bpy.props.FloatProperty(name="Guidance", options={"SKIP_SAVE"})
+    model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})
+    controls: bpy.props.StringProperty(name="Controls", description='As "depth,normal:0.5"', options={"SKIP_SAVE"})
+    camera: bpy.props.StringProperty(name="Camera", options={"SKIP_SAVE"})
+    source: bpy.props.EnumProperty(name="View", items=settings.SOURCES, options={"SKIP_SAVE"})
+    destination: bpy.props.EnumProperty(name="Result", items=settings.DESTINATIONS, options={"SKIP_SAVE"})
+    filepath: bpy.props.StringProperty(
         name="File", description="A file for the picture, besides the scene", subtype="FILE_PATH", options={"SKIP_SAVE"}
     )
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if bpy.app.background:
-            return self.execute(context)
-        try:
-            jobs.begin(context, self._order(context))
-        except FailureError as error:
-            return jobs.fail(self, error.failure)
-        return {"FINISHED"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            jobs.run(context, self._order(context))
-        except FailureError as error:
-            return jobs.fail(self, error.failure)
-        return {"FINISHED"}
-
-    def _order(self, context: bpy.types.Context) -> jobs.Order:
+    def order(self, context: bpy.types.Context) -> jobs.Order:
         order = jobs.order_from_settings(context, new_seed=not self._given("seed"))
         names = ("prompt", "width", "height", "seed", "steps", "guidance", "model")
         values = {name: getattr(self, name) for name in names if self._given(name)}

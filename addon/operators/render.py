@@ -7,16 +7,15 @@ from typing import Any
 
 import bpy
 
-from ...backend.wire import FailureError
 from . import jobs
+from .painting import PaintingOperator
 
 
-class GRISAILLE_OT_render_depth_to_image(bpy.types.Operator):
+class GRISAILLE_OT_render_depth_to_image(PaintingOperator, bpy.types.Operator):
     """Paint what the active camera sees, with the settings of the Grisaille tab, into the Image Editor"""
 
     bl_idname = "grisaille.render_depth_to_image"
     bl_label = "Render Depth to Image"
-    bl_options = set()  # noqa: RUF012
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -25,23 +24,7 @@ class GRISAILLE_OT_render_depth_to_image(bpy.types.Operator):
         cls.poll_message_set("The scene has no active camera")
         return False
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if bpy.app.background:
-            return self.execute(context)
-        try:
-            jobs.begin(context, self._order(context))
-        except FailureError as error:
-            return jobs.fail(self, error.failure)
-        return {"FINISHED"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            jobs.run(context, self._order(context))
-        except FailureError as error:
-            return jobs.fail(self, error.failure)
-        return {"FINISHED"}
-
-    def _order(self, context: bpy.types.Context) -> jobs.Order:
+    def order(self, context: bpy.types.Context) -> jobs.Order:
         order = jobs.order_from_settings(context, new_seed=True)
         return replace(order, source="CAMERA", destination="IMAGE_EDITOR")
 

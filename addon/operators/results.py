@@ -13,7 +13,7 @@ from . import jobs
 class _OnResult:
     """An operator on one result: by its job id, else the one chosen in the list."""
 
-    job_id: bpy.props.StringProperty(name="Job", options={"SKIP_SAVE"})  # pyright: ignore
+    job_id: bpy.props.StringProperty(name="Job", options={"SKIP_SAVE"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -31,11 +31,9 @@ class GRISAILLE_OT_result_apply(_OnResult, bpy.types.Operator):
 
     bl_idname = "grisaille.result_apply"
     bl_label = "Show Result"
-    bl_options = {"UNDO"}  # noqa: RUF012
+    bl_options = {"UNDO"}
 
-    destination: bpy.props.EnumProperty(  # pyright: ignore
-        name="Place", items=settings.DESTINATIONS, options={"SKIP_SAVE"}
-    )
+    destination: bpy.props.EnumProperty(name="Place", items=settings.DESTINATIONS, options={"SKIP_SAVE"})
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
@@ -59,7 +57,7 @@ class GRISAILLE_OT_result_settings(_OnResult, bpy.types.Operator):
 
     bl_idname = "grisaille.result_settings"
     bl_label = "Use Its Settings"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         entry = self.entry(context)
@@ -77,7 +75,7 @@ class GRISAILLE_OT_result_remove(_OnResult, bpy.types.Operator):
 
     bl_idname = "grisaille.result_remove"
     bl_label = "Remove Result"
-    bl_options = {"UNDO"}  # noqa: RUF012
+    bl_options = {"UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         entry = self.entry(context)
@@ -94,7 +92,7 @@ class GRISAILLE_OT_results_recover(bpy.types.Operator):
 
     bl_idname = "grisaille.results_recover"
     bl_label = "Recover"
-    bl_options = {"UNDO"}  # noqa: RUF012
+    bl_options = {"UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         count = arrivals.recover(arrivals.elsewhere())
@@ -107,7 +105,7 @@ class GRISAILLE_OT_results_discard(bpy.types.Operator):
 
     bl_idname = "grisaille.results_discard"
     bl_label = "Discard"
-    bl_options = set()  # noqa: RUF012
+    bl_options = set()
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_confirm(self, event)  # pyright: ignore[reportReturnType]
@@ -123,7 +121,7 @@ class GRISAILLE_OT_materials_restore(bpy.types.Operator):
 
     bl_idname = "grisaille.materials_restore"
     bl_label = "Restore Materials"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         from ..texturing import restore
@@ -139,7 +137,7 @@ class GRISAILLE_OT_failure_dismiss(bpy.types.Operator):
 
     bl_idname = "grisaille.failure_dismiss"
     bl_label = "Dismiss"
-    bl_options = set()  # noqa: RUF012
+    bl_options = set()
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         state.get().failure = None

@@ -25,9 +25,9 @@ class GRISAILLE_OT_view_restore(bpy.types.Operator):
 
     bl_idname = "grisaille.view_restore"
     bl_label = "Go to View"
-    bl_options = set()  # noqa: RUF012
+    bl_options = set()
 
-    job_id: bpy.props.StringProperty(name="Job", options={"SKIP_SAVE"})  # pyright: ignore
+    job_id: bpy.props.StringProperty(name="Job", options={"SKIP_SAVE"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

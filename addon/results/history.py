@@ -15,12 +15,12 @@ from . import images
 class GrisailleResult(bpy.types.PropertyGroup):
     """One picture in `scene.grisaille_history`. The pointer keeps its image from being purged."""
 
-    image: bpy.props.PointerProperty(type=bpy.types.Image, name="Image")  # pyright: ignore[reportInvalidTypeForm]
-    prompt: bpy.props.StringProperty(name="Prompt")  # pyright: ignore[reportInvalidTypeForm]
-    request: bpy.props.StringProperty(name="Request")  # pyright: ignore[reportInvalidTypeForm]
-    origin: bpy.props.StringProperty(name="Origin")  # pyright: ignore[reportInvalidTypeForm]
-    job_id: bpy.props.StringProperty(name="Job")  # pyright: ignore[reportInvalidTypeForm]
-    created: bpy.props.StringProperty(name="Created")  # pyright: ignore[reportInvalidTypeForm]
+    image: bpy.props.PointerProperty(type=bpy.types.Image, name="Image")
+    prompt: bpy.props.StringProperty(name="Prompt")
+    request: bpy.props.StringProperty(name="Request")
+    origin: bpy.props.StringProperty(name="Origin")
+    job_id: bpy.props.StringProperty(name="Job")
+    created: bpy.props.StringProperty(name="Created")
 
 
 def of(scene: bpy.types.Scene) -> Any:
@@ -101,8 +101,8 @@ def origin_of(entry: GrisailleResult) -> dict[str, str]:
 
 def register() -> None:
     bpy.utils.register_class(GrisailleResult)
-    bpy.types.Scene.grisaille_history = bpy.props.CollectionProperty(type=GrisailleResult)  # pyright: ignore
-    bpy.types.Scene.grisaille_history_index = bpy.props.IntProperty(name="Active Result")  # pyright: ignore
+    bpy.types.Scene.grisaille_history = bpy.props.CollectionProperty(type=GrisailleResult)  # pyright: ignore[reportAttributeAccessIssue]
+    bpy.types.Scene.grisaille_history_index = bpy.props.IntProperty(name="Active Result")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def unregister() -> None:

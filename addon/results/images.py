@@ -84,7 +84,7 @@ def _open_editor(name: str) -> None:
         return
     if not _editors():
         before = {window.as_pointer() for window in windows}
-        with bpy.context.temp_override(window=windows[0]):
+        with bpy.context.temp_override(window=windows[0]):  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
             bpy.ops.wm.window_new()
         opened = next((window for window in windows if window.as_pointer() not in before), None)
         if opened is None:
