@@ -27,8 +27,11 @@ from .wire.messages import Hello
 
 LOG_BYTES = 2 * 2**20
 LOG_FILES = 5
-NICENESS = 10
-"""Blender draws first; the backend computes in the time that Blender leaves. Windows is told when it starts us."""
+NICENESS_ON_CPU, NICENESS_ON_GPU = 19, 10
+"""Blender draws first; the backend computes in the time that Blender leaves. With a GPU it needs little of that, and
+without it the GPU would wait. Windows is told when it starts us."""
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
+"""What Linux has where there is a driver of NVIDIA's or AMD's: asking torch would take seconds."""
 SAVE_SECONDS = 3.0
 """How long a Result that is being written may still take when the parent is gone."""
 NEEDED = ("torch", "diffusers", "transformers", "numpy")
@@ -72,9 +75,9 @@ class ServeConfig:
 def serve_process(make_producer: Callable[[ServeConfig], Producer], needed: Sequence[str] = NEEDED) -> NoReturn:
     """The whole life of a backend process. `needed` are the modules without which no job could run."""
     stdin, stdout = _take_standard_streams()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
     config = ServeConfig.from_json(parse_json(stdin.readline(_CONFIG_MAX)))
+    if hasattr(os, "nice"):
+        os.nice(NICENESS_ON_GPU if _computes_on_gpu(config.device) else NICENESS_ON_CPU)
     try:
         missing = [name for name in needed if importlib.util.find_spec(name) is None]
         if missing:
@@ -101,6 +104,12 @@ def serve_process(make_producer: Callable[[ServeConfig], Producer], needed: Sequ
 def model_names(models_folder: Path) -> tuple[str, ...]:
     """The models that are there, without opening one: the engine is not imported yet."""
     return tuple(sorted(path.parent.name for path in models_folder.glob("*/model.json"))[:1000])
+
+
+def _computes_on_gpu(device: str) -> bool:
+    if device == "auto":
+        return sys.platform == "darwin" or any(os.path.exists(path) for path in GPU_DEVICES)
+    return device != "cpu"
 
 
 def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:

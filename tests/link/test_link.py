@@ -50,11 +50,13 @@ def test_waiting_needs_no_timer_and_leaves_other_jobs_events_to_poll(link, reque
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has priority classes instead: needs a test on Windows")
-def test_the_backend_leaves_the_processor_to_blender_in_the_same_session(link):
+@pytest.mark.parametrize(("device", "niceness"), [("cpu", 19), ("cuda", 10)])
+def test_the_backend_leaves_the_processor_to_blender_in_the_same_session(make_link, device, niceness):
+    link = make_link(device=device)
     link.start()
     events_until(link, "StateChanged")
     until(lambda: link.backend_pid and link.state.name == "READY", "a backend")
-    assert psutil.Process(link.backend_pid).nice() == min(19, psutil.Process().nice() + 10)
+    assert psutil.Process(link.backend_pid).nice() == min(19, psutil.Process().nice() + niceness)
     assert os.getsid(link.backend_pid) == os.getsid(0)
     assert os.getpgid(link.backend_pid) == link.backend_pid, "Ctrl-C in the terminal would reach it"
 

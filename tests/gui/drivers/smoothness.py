@@ -14,7 +14,7 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import window
 
-SECONDS = 30.0
+SECONDS, ROUNDS = 15.0, 3
 
 
 def preemptions() -> int:
@@ -115,6 +115,11 @@ def ticks(go_on: Callable[[], bool]) -> Generator[float, None, list[float]]:
     return gaps
 
 
+def for_seconds(seconds: float) -> Callable[[], bool]:
+    end = time.perf_counter() + seconds
+    return lambda: time.perf_counter() < end
+
+
 def generate() -> None:
     with bpy.context.temp_override(**window.view3d()):
         bpy.ops.grisaille.generate("INVOKE_DEFAULT")
@@ -129,24 +134,25 @@ def steps(settings: dict[str, Any]) -> window.Steps:
     scene.grisaille.steps = 200
     state = window.module("addon.state").get()
     yield from window.show_panel()
-    end = time.perf_counter() + SECONDS
-    quiet = yield from ticks(lambda: time.perf_counter() < end)
-    quiet_longest = dict(watch.longest)
+    quiet: list[float] = []
+    busy: list[float] = []
+    was_running = True
     watch.longest.clear()
-    generate()
-    yield from window.until(lambda: any(job.progress for job in state.jobs.values()), 60)
-    end = time.perf_counter() + SECONDS
-    busy = yield from ticks(lambda: time.perf_counter() < end)
-    was_running = bool(state.jobs)
-    bpy.ops.grisaille.cancel()
-    yield from window.until(lambda: not state.jobs, 60)
+    # By turns: the machine has moods of its own that last for seconds.
+    for _ in range(ROUNDS):
+        quiet += yield from ticks(for_seconds(SECONDS))
+        generate()
+        yield from window.until(lambda: any(job.progress for job in state.jobs.values()), 60)
+        busy += yield from ticks(for_seconds(SECONDS))
+        was_running = was_running and bool(state.jobs)
+        bpy.ops.grisaille.cancel()
+        yield from window.until(lambda: not state.jobs, 60)
     scene.grisaille.steps = 2
     generate()
     yield from window.until(lambda: len(scene.grisaille_history) == 1, 60)
     return {
         "quiet": quiet,
         "busy": busy,
-        "quiet_longest": quiet_longest,
         "longest": watch.longest,
         "parts": watch.parts.longest,
         "was_running": was_running,
