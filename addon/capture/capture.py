@@ -10,11 +10,11 @@ import bpy
 import numpy as np
 
 from ...backend.wire import CONTROL_KINDS, ControlMaps
+from ...backend.wire.lines import lines_from_maps
 from .. import compat
 from .cycles_render import render_maps
 from .decode import FloatArray
 from .errors import capture_error
-from .lines import lines_from_maps
 from .truths import truths_coincide
 from .view import View, view_of_camera, view_of_viewport
 

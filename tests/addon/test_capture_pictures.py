@@ -128,7 +128,7 @@ def test_a_plane_has_no_lines_however_grazing(
     depth = plane(tuple(normal), projection)
     depth = np.where((depth > 0.05) & (depth < 1e4), depth, np.float32(np.inf)).astype(np.float32)
     normals = np.broadcast_to(normal.astype(np.float32), (*depth.shape, 3)) * np.isfinite(depth)[..., None]
-    line = looking.module("addon.capture.lines").lines_from_maps(depth, normals.astype(np.float32), projection)
+    line = looking.module("backend.wire.lines").lines_from_maps(depth, normals.astype(np.float32), projection)
     # The sky may begin somewhere: only its border is a line.
     inside = ~looking.grown(np.isinf(depth))
     assert inside.sum() > 500
@@ -143,7 +143,7 @@ def test_a_box_before_a_wall_has_a_thin_outline_on_its_own_side(
     depth[20:44, 16:48] = 8.0
     normals = np.zeros((64, 64, 3), np.float32)
     normals[..., 2] = 1.0
-    line = looking.module("addon.capture.lines").lines_from_maps(depth, normals, projection)
+    line = looking.module("backend.wire.lines").lines_from_maps(depth, normals, projection)
     outline = np.zeros((64, 64), bool)
     outline[20:44, 16:48] = True
     outline[21:43, 17:47] = False
@@ -155,6 +155,6 @@ def test_a_fold_between_two_faces_is_a_line_and_a_bend_is_none(grisaille: Module
     tilt = np.radians(np.concatenate([np.linspace(0.0, 60.0, 32), np.full(32, -30.0)]))
     normals = np.zeros((64, 64, 3), np.float32)
     normals[..., 0], normals[..., 2] = np.sin(tilt), np.cos(tilt)
-    line = looking.module("addon.capture.lines").lines_from_maps(depth, normals, PERSPECTIVE)
+    line = looking.module("backend.wire.lines").lines_from_maps(depth, normals, PERSPECTIVE)
     assert (line[:, 31] == 1.0).all()
     assert not np.delete(line, 31, axis=1).any()
