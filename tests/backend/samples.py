@@ -44,6 +44,13 @@ def failed(result: GenerationResult | Failure) -> Failure:
     return result
 
 
+SCALE_PLACES = {
+    "Q8_0": (0,), "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q2_K": (80, 82), "Q3_K": (108,),
+    "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,),
+}  # fmt: skip
+"""Where in a block float16 numbers are, in bytes."""
+
+
 def random_packed(name: str, rows: int, columns: int, seed: int, scale: float = 0.01) -> np.ndarray:
     """(rows, bytes per row) uint8 of a GGUF number format: random weights with sane scales.
 
@@ -54,13 +61,12 @@ def random_packed(name: str, rows: int, columns: int, seed: int, scale: float = 
 
     rng = np.random.default_rng(seed)
     kind = gguf.GGMLQuantizationType[name]
-    scale_places = {"Q4_K": (0, 2), "Q6_K": (208,)}.get(name)
-    if scale_places is None:
+    if name not in SCALE_PLACES or name in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"):
         values = rng.standard_normal((rows, columns), np.float32) * np.float32(scale * 100.0)
         return np.ascontiguousarray(quantize(values, kind)).view(np.uint8).reshape(rows, -1)
     block_size, block_bytes = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (rows * columns // block_size, block_bytes), np.uint8)
-    for place in scale_places:
+    for place in SCALE_PLACES[name]:
         halves = (scale * rng.uniform(0.5, 1.5, (len(blocks), 1))).astype(np.float16)
         blocks[:, place : place + 2] = halves.view(np.uint8)
     return blocks.reshape(rows, -1)

@@ -12,7 +12,7 @@ from gguf.quants import dequantize
 from backend.flux.dequantise import dequantise
 from backend.flux.gguf_file import TENSOR_TYPES
 from backend.flux.quantised_linear import QuantisedLinear
-from tests.backend.samples import random_packed
+from tests.backend.samples import SCALE_PLACES, random_packed
 
 TYPES = [kind.name for kind in TENSOR_TYPES.values()]
 
@@ -45,9 +45,9 @@ def test_every_byte_pattern_of_the_weights(name: str) -> None:
 
 def scale_bytes(name: str) -> np.ndarray:
     """Which bytes of a block are float16 numbers."""
-    places = {"Q8_0": [0, 1], "Q4_0": [0, 1], "Q4_K": [0, 1, 2, 3], "Q6_K": [208, 209]}[name]
     marks = np.zeros(gguf.GGML_QUANT_SIZES[GGMLQuantizationType[name]][1], bool)
-    marks[places] = True
+    for place in SCALE_PLACES[name]:
+        marks[place : place + 2] = True
     return marks
 
 
