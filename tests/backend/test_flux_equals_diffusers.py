@@ -16,10 +16,11 @@ from PIL import Image
 
 from backend.flux.control_pictures import control_picture
 from backend.flux.model import ControlInput, FluxModel, ModelFiles, PictureJob, load_model
+from backend.flux.write_gguf import tensor_type
 from backend.models import ModelFolder, find_model
 from backend.wire import GenerationRequest
 from tests.backend.samples import make_maps
-from tools.random_model import SCHEDULER, TEXT_TOKENS, TRANSFORMER, randomised, tensor_type
+from tools.random_model import SCHEDULER, TEXT_TOKENS, TRANSFORMER, randomised
 
 REQUEST = GenerationRequest("a red cube on grass", 128, 96, seed=3, steps=4, model="random-weights")
 WINDOWS = {

@@ -17,9 +17,10 @@ from gguf.quants import dequantize
 from backend.flux.forward import Conditions, prepare, transformer_velocity
 from backend.flux.load_transformer import LoadedTransformer, load_transformer
 from backend.flux.quantised_linear import QuantisedLinear
+from backend.flux.write_gguf import bfl_tensors
 from backend.wire import Failure, FailureError, FailureKind
 from tests.backend.samples import random_packed
-from tools.random_model import bfl_tensors, randomised
+from tools.random_model import randomised
 
 CONFIG: dict[str, Any] = {
     "patch_size": 1,
