@@ -22,13 +22,17 @@ class TextEncoders:
 
     def encode(self, prompt: str) -> tuple[Tensor, Tensor]:
         """text (1, max_tokens, T5 width) and pooled (1, CLIP width); a longer prompt is cut off."""
-        ids = self._ids(self.t5_tokenizer, prompt, self.max_tokens)
+        return self.encode_all([prompt])
+
+    def encode_all(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """As `encode`, for several prompts at once: (prompts, max_tokens, T5 width) and (prompts, CLIP width)."""
+        ids = self._ids(self.t5_tokenizer, prompts, self.max_tokens)
         text = self.t5(ids.to(self.t5.device)).last_hidden_state
-        ids = self._ids(self.clip_tokenizer, prompt, min(CLIP_TOKENS_MAX, self.clip_tokenizer.model_max_length))
+        ids = self._ids(self.clip_tokenizer, prompts, min(CLIP_TOKENS_MAX, self.clip_tokenizer.model_max_length))
         pooled = self.clip(ids.to(self.clip.device)).pooler_output
         return text, pooled
 
     @staticmethod
-    def _ids(tokenizer: CLIPTokenizer | T5Tokenizer, prompt: str, length: int) -> Tensor:
-        tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    def _ids(tokenizer: CLIPTokenizer | T5Tokenizer, prompts: list[str], length: int) -> Tensor:
+        tokens = tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return tokens.input_ids

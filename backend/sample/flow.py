@@ -1,0 +1,240 @@
+"""The transformer and its ControlNet, trained together to paint latents from noise, a caption and a control."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from torch import Tensor, nn
+
+from ..flux.latents import image_positions
+from ..flux.load_parts import without_deprecations
+from ..flux.text import TextEncoders
+from .latent_data import LatentGroup
+from .nets import CONTROL_MODES, CONTROLNET, TRANSFORMER
+from .training import Stage, generator_of, run_stage
+
+TOKENS_A_STEP = 2600
+BATCH_MAX = 24
+FEW_TOKENS = 144
+"""While most is still to be learned, a step sees this many tokens of a picture, more of large ones: half the cost."""
+WHOLE_FROM = 0.72
+"""From this part of the steps on, it sees whole pictures."""
+NO_CONTROL, NO_CAPTION = 0.08, 0.1
+SUBJECT_WEIGHT = 2.0
+"""How much more a token counts that shows a thing."""
+SIGMA_MEAN, SIGMA_SPREAD, SIGMA_EVEN = 1.5, 1.1, 0.25
+"""Noise levels are logit-normal with this mean and spread, but for a share that is drawn evenly. Caption and control
+matter almost only near pure noise, where the usual mean of 0 seldom goes."""
+EMA = 0.998
+GUIDANCE_MAX = 5.0
+GUIDANCE_SLOPE = 0.5
+"""The classifier-free guidance that the guidance g stands for is 1 + slope x (g - 1): what users know from FLUX.1-dev,
+3.5, is then a scale of 2.25."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step learns from. clean, noise: (n, tokens, 64). sigma: (n,). control: (n, tokens, 64). mode: (n, 1).
+
+    strength: (n,) 0 or 1, whether the control is given. weight: (n, tokens). text, pooled: of the captions.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    sigma: Tensor
+    control: Tensor
+    mode: Tensor
+    strength: Tensor
+    weight: Tensor
+    text: Tensor
+    pooled: Tensor
+    positions: Tensor
+
+
+class Painter(nn.Module):
+    """The transformer with its ControlNet, for many pictures at once: what the engine does for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer = FluxTransformer2DModel(**TRANSFORMER)
+        with without_deprecations():
+            self.controlnet = FluxControlNetModel(**CONTROLNET)
+        for module in (self.transformer, self.controlnet):
+            for name, part in module.named_modules():
+                if isinstance(part, nn.Linear) and ("norm" in name):
+                    nn.init.zeros_(part.weight)
+                    nn.init.zeros_(part.bias)
+        for output in (*self.controlnet.controlnet_blocks, *self.controlnet.controlnet_single_blocks):
+            nn.init.eye_(output.weight)
+            output.weight.data.mul_(0.5)
+        nn.init.zeros_(self.transformer.proj_out.weight)
+        nn.init.kaiming_uniform_(self.controlnet.controlnet_x_embedder.weight, a=5**0.5)
+
+    def forward(self, batch: Batch, guidance: Tensor) -> Tensor:
+        """(n, tokens, 64): the velocity, noise minus clean. guidance: (n,)."""
+        sigma = batch.sigma[:, None, None]
+        noisy = (1 - sigma) * batch.clean + sigma * batch.noise
+        text_positions = torch.zeros(batch.text.shape[1], 3, device=noisy.device)
+        common = {
+            "hidden_states": noisy,
+            "encoder_hidden_states": batch.text,
+            "pooled_projections": batch.pooled,
+            "timestep": batch.sigma,
+            "guidance": guidance,
+            "img_ids": batch.positions,
+            "txt_ids": text_positions,
+            "return_dict": False,
+        }
+        double, single = self.controlnet(controlnet_cond=batch.control, controlnet_mode=batch.mode, **common)
+        scale = batch.strength[:, None, None]
+        return self.transformer(
+            controlnet_block_samples=[part * scale for part in double],
+            controlnet_single_block_samples=[part * scale for part in single],
+            **common,
+        )[0]
+
+
+class Batches:
+    """Draws batches from the latents; all chance comes from the step's number."""
+
+    def __init__(
+        self,
+        groups: list[LatentGroup],
+        encoders: TextEncoders,
+        device: torch.device,
+        shares: dict[str, float],
+        whole_from: int = 0,
+        times: int = 1,
+    ):
+        """shares: how often each size is drawn, by its name. whole_from: the first step that sees whole pictures.
+
+        times: as many pictures a step.
+        """
+        self.whole_from, self.times = whole_from, times
+        self.groups = [group for group in groups if f"{group.width}x{group.height}" in shares]
+        self.encoders, self.device = encoders, device
+        self.chances = torch.tensor([shares[f"{group.width}x{group.height}"] for group in self.groups])
+
+    def draw(self, step: int) -> Batch:
+        chance = generator_of(5, step)
+        group = self.groups[int(torch.multinomial(self.chances, 1, generator=chance))]
+        kept = self._kept_tokens(group.tokens, step, chance)
+        count = self.times * max(1, min(BATCH_MAX, round(TOKENS_A_STEP / len(kept))))
+
+        def whole(limit: int) -> Tensor:
+            return torch.randint(limit, (count,), generator=chance)
+
+        def share() -> Tensor:
+            return torch.rand(count, generator=chance)
+
+        scene, look, caption = whole(len(group.pictures)), whole(2), whole(4)
+        captions = [
+            group.captions[s][p][c] for s, p, c in zip(scene.tolist(), look.tolist(), caption.tolist(), strict=True)
+        ]
+        captions = ["" if drop < NO_CAPTION else text for text, drop in zip(captions, share().tolist(), strict=True)]
+        text, pooled = self.encode(captions)
+        normal = torch.randn(count, generator=chance)
+        sigma = torch.sigmoid(SIGMA_MEAN + SIGMA_SPREAD * normal)
+        sigma = torch.where(share() < SIGMA_EVEN, share(), sigma)
+        mode = whole(len(CONTROL_MODES))
+        clean = group.pictures[scene, look][:, kept].float()
+        noise = torch.randn(clean.shape, generator=chance)
+        strength = (share() >= NO_CONTROL).float()
+        rows, columns = group.latent_size
+        weight = 1.0 + SUBJECT_WEIGHT * group.subject[scene][:, kept].float()
+        parts = (clean, noise, sigma, group.controls[scene, mode][:, kept].float(), mode[:, None], strength)
+        rest = (weight / weight.mean(), text, pooled, image_positions(rows, columns)[kept])
+        return Batch(*(part.to(self.device) for part in (*parts, *rest)))
+
+    def _kept_tokens(self, tokens: int, step: int, chance: torch.Generator) -> Tensor:
+        """The indices of the tokens that a step sees, sorted."""
+        few = round(FEW_TOKENS * max(1.0, tokens / 256) ** 0.5)
+        if step >= self.whole_from or few >= tokens:
+            return torch.arange(tokens)
+        return torch.randperm(tokens, generator=chance)[:few].sort().values
+
+    def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return self.encoders.encode_all(captions)
+
+
+def flow_loss(velocity: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    return (((velocity.float() - target) ** 2).mean(2) * weight).mean()
+
+
+def train_flow(
+    folder: Path, painter: Painter, batches: Batches, stage: Stage, show: Callable[[int, Painter], None]
+) -> Painter:
+    """Trains with guidance 1; returns the moving average of the weights, which is what paints well."""
+    device = batches.device
+    average = copy.deepcopy(painter).requires_grad_(False).eval()
+    optimizer = optimizer_of(painter, stage.rate)
+
+    def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        batch = batches.draw(step)
+        with torch.autocast(device.type, torch.bfloat16):
+            velocity = painter(batch, torch.ones_like(batch.sigma))
+        loss = flow_loss(velocity, batch.noise - batch.clean, batch.weight)
+        return loss, {"loss": loss.item()}
+
+    def after_step(step: int) -> None:
+        blend(average, painter, min(EMA, (step + 1) / (step + 10)))
+
+    nets: dict[str, nn.Module] = {"painter": painter, "average": average}
+    run_stage(stage, folder, nets, [optimizer], step_loss, after_step, lambda step: show(step, average))
+    return average
+
+
+def train_guidance(
+    folder: Path, painter: Painter, batches: Batches, stage: Stage, show: Callable[[int, Painter], None]
+) -> Painter:
+    """Teaches the guidance input what classifier-free guidance does, so that one forward a step obeys the slider.
+
+    The target is the data's, moved by what the teacher (the painter as it came) makes of the caption beyond none.
+    """
+    device = batches.device
+    teacher = copy.deepcopy(painter).requires_grad_(False).eval()
+    painter.requires_grad_(True).train()
+    average = copy.deepcopy(painter).requires_grad_(False).eval()
+    optimizer = optimizer_of(painter, stage.rate)
+    no_text, no_pooled = batches.encode([""])
+
+    def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        batch = batches.draw(1_000_000 + step)
+        chance = generator_of(6, step)
+        guidance = 1 + (GUIDANCE_MAX - 1) * torch.rand(len(batch.sigma), generator=chance).to(device)
+        ones = torch.ones_like(batch.sigma)
+        without = copy.copy(batch)
+        object.__setattr__(without, "text", no_text.expand_as(batch.text))
+        object.__setattr__(without, "pooled", no_pooled.expand_as(batch.pooled))
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                shift = teacher(batch, ones).float() - teacher(without, ones).float()
+            velocity = painter(batch, guidance)
+        push = (GUIDANCE_SLOPE * (guidance - 1))[:, None, None] * shift
+        loss = flow_loss(velocity, batch.noise - batch.clean + push, batch.weight)
+        return loss, {"loss": loss.item(), "push": push.abs().mean().item()}
+
+    def after_step(step: int) -> None:
+        blend(average, painter, min(EMA, (step + 1) / (step + 10)))
+
+    nets: dict[str, nn.Module] = {"painter": painter, "average": average}
+    run_stage(stage, folder, nets, [optimizer], step_loss, after_step, lambda step: show(step, average))
+    return average
+
+
+@torch.no_grad()
+def blend(average: nn.Module, net: nn.Module, share: float) -> None:
+    """average <- share x average + (1 - share) x net."""
+    kept, new = list(average.parameters()), list(net.parameters())
+    torch._foreach_lerp_(kept, new, 1.0 - share)
+
+
+def optimizer_of(net: nn.Module, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)

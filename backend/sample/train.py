@@ -1,0 +1,181 @@
+"""Makes the sample model from nothing:  python -m backend.sample.train --preset cpu
+
+Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, flow, guidance, style, export.
+Look at the contact sheets in the work folder while it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+
+from ..flux.text import TextEncoders
+from . import model_folder
+from .dataset import make_dataset
+from .export import export_model
+from .flow import WHOLE_FROM, Batches, Painter, train_flow, train_guidance
+from .latent_data import encode_dataset, load_latents
+from .painting import draw_sheet, save_sheet
+from .style import FILE, train_style
+from .text import make_encoders, train_text
+from .training import Stage
+from .vae import fit_scale, load_pictures, make_vae, train_vae
+
+DEFAULT_WORK = Path.home() / ".cache" / "grisaille" / "sample"
+SIZES = {
+    "256x256": 0.4, "320x208": 0.1, "208x320": 0.1, "128x128": 0.06, "512x512": 0.17, "640x384": 0.04,
+    "384x640": 0.04, "320x192": 0.02, "192x320": 0.02, "768x768": 0.03, "384x384": 0.02,
+}  # fmt: skip
+"""How often each size is drawn; those of half a rendered size come from its shards."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A budget. scenes: times the scenes in dataset.GROUPS. shard: scenes in a file. batch: times the pictures a step."""
+
+    scenes: float
+    shard: int
+    batch: int
+    text: Stage
+    vae: Stage
+    flow: Stage
+    guidance: Stage
+    style: Stage
+
+
+PRESETS = {
+    "cpu": Preset(
+        1.0, 50, 1, Stage("text", 1300, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("flow", 7600, 1e-3, 200),
+        Stage("guidance", 900, 2e-4, 50), Stage("style", 350, 2e-3, 20),
+    ),
+    "gpu": Preset(
+        8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 1.5e-3), Stage("flow", 30000, 1.5e-3, 500),
+        Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
+    ),
+    "try": Preset(
+        0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("flow", 4, 1e-3, 2),
+        Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="data, checkpoints and sheets (%(default)s)")
+    parser.add_argument("--preset", choices=PRESETS, default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of the scenes")
+    parser.add_argument(
+        "--until", choices=("data", "text", "vae", "latents", "flow", "guidance"), help="stop after this"
+    )
+    parser.add_argument("--out", type=Path, default=model_folder().parent, help="where the model's folder goes")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
+    torch.set_num_threads(os.cpu_count() or 1)
+    training = Training(arguments.work, PRESETS[arguments.preset], arguments.seed)
+    training.run(arguments.until, arguments.out)
+
+
+class Training:
+    """One training in one work folder."""
+
+    def __init__(self, work: Path, preset: Preset, seed: int) -> None:
+        self.work, self.preset, self.seed = work, preset, seed
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def run(self, until: str | None, out: Path) -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
+        make_dataset(self.work / "data", self.seed, self.preset.scenes, self.preset.shard)
+        if until == "data":
+            return
+        encoders = self.text()
+        if until == "text":
+            return
+        vae = self.vae()
+        if until == "vae":
+            return
+        encode_dataset(self.work / "data", self.work / "latents", vae)
+        if until == "latents":
+            return
+        painter = self.flow(vae, encoders)
+        if until == "flow":
+            return
+        painter = self.guidance(painter, vae, encoders)
+        if until == "guidance":
+            return
+        print(export_model(out, painter, vae, encoders))
+        show = self._show("style", vae, encoders, 3.5)
+        train_style(self.work, painter, vae, encoders, self.preset.style, show)
+        shutil.copyfile(self.work / FILE, out / FILE)
+
+    def text(self) -> TextEncoders:
+        encoders = make_encoders(self.work / "tokenizers")
+        train_text(self.work, encoders, self.preset.text)
+        return encoders
+
+    def vae(self) -> AutoencoderKL:
+        vae, finished = make_vae(self.device), self.work / "vae-finished.pt"
+        if finished.exists():
+            kept = torch.load(finished, map_location=self.device, weights_only=True)
+            vae.load_state_dict(kept["weights"])
+            vae.register_to_config(scaling_factor=kept["scale"])
+            return vae.eval().requires_grad_(False)
+        pictures = load_pictures(self.work / "data")
+        train_vae(
+            self.work, vae, self.preset.vae, self.preset.batch, pictures, lambda step: self._vae_sheet(vae, pictures)
+        )
+        fit_scale(vae, pictures)
+        torch.save({"weights": vae.state_dict(), "scale": vae.config["scaling_factor"]}, finished)
+        return vae
+
+    def flow(self, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
+        torch.manual_seed(5)
+        painter = Painter().to(self.device)
+        whole_from = round(WHOLE_FROM * self.preset.flow.steps)
+        batches = self._batches(encoders, whole_from)
+        return train_flow(self.work, painter, batches, self.preset.flow, self._show("flow", vae, encoders, 1.0))
+
+    def guidance(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
+        show = self._show("guidance", vae, encoders, 3.5)
+        return train_guidance(self.work, painter, self._batches(encoders, 0), self.preset.guidance, show)
+
+    def _batches(self, encoders: TextEncoders, whole_from: int) -> Batches:
+        groups = load_latents(self.work / "latents", SIZES.__contains__)
+        return Batches(groups, encoders, self.device, SIZES, whole_from, self.preset.batch)
+
+    def _show(self, name: str, vae: AutoencoderKL, encoders: TextEncoders, guidance: float) -> Any:
+        def show(step: int, painter: Painter) -> None:
+            draw_sheet(self.work / "sheets" / f"{name}-{step:06d}.png", painter, vae, encoders, guidance)
+
+        return show
+
+    @torch.no_grad()
+    def _vae_sheet(self, vae: AutoencoderKL, pictures: dict[str, list[Tensor]]) -> None:
+        """Some pictures and controls, above what comes out of the VAE."""
+        columns = []
+        for kind, index in (
+            ("picture", 3),
+            ("picture", 40),
+            ("picture", 81),
+            ("picture", 160),
+            ("normal", 7),
+            ("line", 9),
+        ):
+            image = pictures[kind][index][..., :208, :208].expand(3, -1, -1)[None].to(self.device).float() / 127.5 - 1.0
+            out = vae.decode(vae.encode(image, return_dict=False)[0].mean, return_dict=False)[0]
+            pair = [((one[0].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).byte().cpu().numpy() for one in (image, out)]
+            columns.append(np.concatenate(pair))
+        save_sheet(self.work / "sheets" / "vae.png", [columns], ["above: the picture; below: through the VAE"])
+
+
+if __name__ == "__main__":
+    main()

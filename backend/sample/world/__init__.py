@@ -1,0 +1,1 @@
+"""The world that the sample model knows: meshes, scenes, materials, lights, and the words for them."""

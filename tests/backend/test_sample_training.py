@@ -1,0 +1,126 @@
+"""The training of the sample model, from nothing to a model that paints, at a size that says nothing of quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from backend.production import Production
+from backend.sample.style import as_woodcut
+from backend.sample.text import ATTRIBUTES, labels_of, make_encoders, random_texts
+from backend.sample.train import PRESETS, Training
+from backend.sample.training import Stage, run_stage
+from backend.sample.vae import make_vae
+from backend.wire import Control, GenerationRequest
+from tests.backend.samples import made, run
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a training of a few steps writes its model to."""
+    folder = tmp_path_factory.mktemp("training")
+    Training(folder / "work", PRESETS["try"], 0).run(None, folder / "out")
+    return folder
+
+
+def test_the_training_ends_in_a_model_that_the_product_paints_with(trained: Path) -> None:
+    production = Production(trained / "out", "cpu")
+    controls = tuple(Control(kind) for kind in ("depth", "normal", "line"))
+    request = GenerationRequest("a red ball", 96, 64, steps=2, model="sample", controls=controls)
+    assert made(run(production, request)).png
+    assert (trained / "out" / "woodcut.safetensors").stat().st_size < 600_000
+
+
+def test_the_training_leaves_sheets_to_look_at(trained: Path) -> None:
+    names = {path.name.split("-")[0].removesuffix(".png") for path in (trained / "work" / "sheets").glob("*.png")}
+    assert names == {"vae", "flow", "guidance", "style"}
+
+
+def test_a_finished_training_writes_the_same_model_again(trained: Path, tmp_path: Path) -> None:
+    Training(trained / "work", PRESETS["try"], 0).run(None, tmp_path)
+    first, again = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (trained / "out", tmp_path)
+    )
+    assert first == again
+
+
+def test_a_training_that_was_interrupted_is_the_one_that_was_not(tmp_path: Path) -> None:
+    def train(folder: Path, interrupted: bool) -> torch.Tensor:
+        folder.mkdir()
+        for steps in (3, 6) if interrupted else (6,):
+            torch.manual_seed(0)
+            net = torch.nn.Linear(4, 4)
+            optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+
+            def step_loss(step: int, net: torch.nn.Linear = net) -> tuple[torch.Tensor, dict[str, float]]:
+                if interrupted and steps == 3 and step == 3:
+                    raise KeyboardInterrupt
+                x = torch.randn((8, 4), generator=torch.Generator().manual_seed(step))
+                return (net(x) ** 2).mean(), {}
+
+            stage = Stage("toy", 6, 0.1, 2)
+            if interrupted and steps == 3:
+                with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                    patch.setattr("backend.sample.training.CHECKPOINT_SECONDS", -1.0)
+                    run_stage(stage, folder, {"net": net}, [optimizer], step_loss)
+            else:
+                run_stage(stage, folder, {"net": net}, [optimizer], step_loss)
+                return net.weight.detach().clone()
+        raise AssertionError
+
+    assert torch.equal(train(tmp_path / "whole", False), train(tmp_path / "cut", True))
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    stage = Stage("x", 1000, 1.0, 100)
+    rates = [stage.rate_at(step) for step in range(1000)]
+    assert rates[0] < 0.02 and rates[100] > 0.95 and rates[-1] < 0.06
+    assert max(rates) <= 1.0 and (np.diff(rates[100:]) < 0).all()
+
+
+def test_an_untrained_vae_passes_a_soft_picture() -> None:
+    vae = make_vae(torch.device("cpu")).eval()
+    y, x = np.mgrid[0:96, 0:96] / 96
+    image = torch.from_numpy(np.stack((np.sin(5 * x), np.cos(4 * y), x - y))[None]).float() * 0.8
+    with torch.inference_mode():
+        out = vae.decode(vae.encode(image, return_dict=False)[0].mean, return_dict=False)[0]
+    inner = np.s_[..., 16:-16, 16:-16]
+    assert (out[inner] - image[inner]).abs().mean() < 0.12
+
+
+def test_words_are_tokens_and_what_is_no_word_falls_into_letters(tmp_path: Path) -> None:
+    encoders = make_encoders(tmp_path)
+    assert encoders.t5_tokenizer.tokenize("a red Ball") == ["▁a", "▁red", "▁Ball"]
+    assert encoders.clip_tokenizer.tokenize("a red Ball") == ["a</w>", "red</w>", "ball</w>"]
+    assert len(encoders.t5_tokenizer.tokenize("dragon")) > 3
+    text, pooled = encoders.encode("a red ball")
+    assert text.shape == (1, 40, 128) and pooled.shape == (1, 128)
+
+
+def test_a_caption_comes_with_what_it_says() -> None:
+    captions, labels = random_texts((1,), 40)
+    assert len(captions) == 40 and labels.shape == (40, len(ATTRIBUTES))
+    again, same = random_texts((1,), 40)
+    assert again == captions and torch.equal(same, labels)
+    from backend.sample.world.looks import Appearance, Look
+
+    look = Appearance(Look("red", "wood"), Look("white", "matte"), "sky", "blue", "night", "right")
+    names = [values[index] for values, index in zip(ATTRIBUTES.values(), labels_of(look), strict=True)]
+    assert names == ["red", "wood", "white", "matte", "", "", "sky", "blue", "night", "right"]
+
+
+def test_a_woodcut_has_paper_ink_and_lines() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2).repeat(32, 0)
+    line = np.zeros((32, 256), np.uint8)
+    line[:, 250] = 255
+    cut = as_woodcut(ramp, line).astype(int).sum(2)
+    assert cut[0, 5] < 90 and cut[0, 240] > 650 and cut[0, 250] < 90
