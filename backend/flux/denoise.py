@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .controls import Steering, summed_residuals
 from .forward import Prepared, transformer_velocity
-from .samplers import Callback, Sampler
+from .samplers import Callback, Sampler, StepNoise
 
 
 def denoise(
@@ -20,10 +20,11 @@ def denoise(
     controls: Sequence[Steering],
     sampler: Sampler,
     callback: Callback,
+    noise: StepNoise,
 ) -> Tensor:
     """(1, tokens, channels) float32 noise -> float32 latents at noise level 0, of the same shape.
 
-    sigmas: (steps + 1,) falling to 0. The net computes in the dtype of `prepared.text`. Whatever `callback`
+    sigmas: (steps + 1,) falling to 0. noise: for samplers that add some on the way. The net computes in the dtype of `prepared.text`. Whatever `callback`
     raises ends the loop.
     """
     dtype = prepared.text.dtype
@@ -33,4 +34,4 @@ def denoise(
         residuals = summed_residuals(list(controls), x, call)
         return transformer_velocity(net, x, prepared, call, residuals)
 
-    return sampler.run(model, latents, sigmas, callback)
+    return sampler.run(model, latents, sigmas, callback, noise)

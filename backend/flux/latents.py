@@ -24,9 +24,13 @@ def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
     return split.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, rows, columns)
 
 
-def noise(seed: int, channels: int, rows: int, columns: int) -> Tensor:
-    """Gaussian noise (1, channels, rows, columns), float32, made on the CPU so that a seed means the same anywhere."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+def noise(seed: int, channels: int, rows: int, columns: int, step: int = 0) -> Tensor:
+    """Gaussian noise (1, channels, rows, columns), float32, made on the CPU so that a seed means the same anywhere.
+
+    step: 0 for what a picture begins as; from 1 on for what is added on the way.
+    """
+    # Seeds are below 2^32: no step's noise is the start of another seed.
+    generator = torch.Generator("cpu").manual_seed(seed + (step << 32))
     return torch.randn((1, channels, rows, columns), generator=generator, dtype=torch.float32)
 
 

@@ -22,7 +22,7 @@ from .latents import image_positions, noise, pack, unpack
 from .load_parts import load_part, load_shift, load_tokenizer
 from .load_transformer import LoadedTransformer, load_transformer
 from .preview import fit_latent_colours, preview
-from .samplers import SAMPLERS
+from .samplers import SAMPLERS, Calls
 from .schedules import SCHEDULES, Shift
 from .text import TextEncoders
 from .vae import decode, encode, scale_factor
@@ -139,6 +139,7 @@ class PictureJob:
     request: GenerationRequest
     controls: list[ControlInput]
     sigmas: Tensor = field(init=False)
+    calls: Calls = field(init=False)
     rows: int = field(init=False)
     columns: int = field(init=False)
     conditions: Conditions = field(init=False)
@@ -150,10 +151,11 @@ class PictureJob:
         self.rows, self.columns = self.request.height // factor, self.request.width // factor
         schedule = SCHEDULES[self.request.schedule]
         self.sigmas = schedule(self.request.steps, self.rows * self.columns // 4, self.model.shift)
+        self.calls = SAMPLERS[self.request.sampler].calls(self.sigmas)
 
     def read_text(self) -> None:
         text, pooled = self.model.encode_prompt(self.request.prompt)
-        levels = SAMPLERS[self.request.sampler].levels(self.sigmas)
+        levels = self.calls.levels
         positions = image_positions(self.rows, self.columns).to(self.model.device)
         self.conditions = Conditions(text, pooled, positions, levels, self.request.guidance)
 
@@ -162,12 +164,18 @@ class PictureJob:
         net = self.model.controlnet(control.folder)
         image = torch.from_numpy(control.picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
         latents = pack(encode(self.model.vae, image)).to(self.model.device, self.model.dtype)
-        weights = step_weights(control.strength, control.start, control.end, self.request.steps)
+        by_step = step_weights(control.strength, control.start, control.end, self.request.steps)
+        weights = [by_step[step] for step in self.calls.steps]
         self.steering.append(ControlNetSteering.of(net, latents, control.mode, self.conditions, weights))
 
     def start_noise(self) -> Tensor:
         channels = self.model.transformer.model.config["in_channels"] // 4
         return pack(noise(self.request.seed, channels, self.rows, self.columns))
+
+    def step_noise(self, step: int) -> Tensor:
+        """Noise that a sampler adds in a step: another one for each step of each seed, the same on any machine."""
+        channels = self.model.transformer.model.config["in_channels"] // 4
+        return pack(noise(self.request.seed, channels, self.rows, self.columns, step + 1)).to(self.model.device)
 
     def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
@@ -180,6 +188,7 @@ class PictureJob:
             self.steering,
             SAMPLERS[self.request.sampler],
             on_step,
+            self.step_noise,
         )
         if not torch.isfinite(self.tokens).all():
             raise FailureError.of(

@@ -12,8 +12,8 @@ from .failure import FailureError, FailureKind
 
 CONTROL_KINDS = ("depth", "normal", "line")
 TASKS = ("text_to_image", "show_controls")
-SAMPLERS = ("euler",)
-SCHEDULES = ("simple",)
+SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral")
+SCHEDULES = ("simple", "beta", "karras", "exponential")
 SIZE_MULTIPLE = 16
 """One FLUX token covers 16 x 16 pixels: 8 in the VAE, 2 in the transformer's patches."""
 SIZE_MIN = 64

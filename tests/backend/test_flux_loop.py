@@ -62,11 +62,15 @@ def test_packing_is_diffusers() -> None:
     assert torch.equal(image_positions(6, 10), wanted)
 
 
+def no_noise(step: int) -> torch.Tensor:
+    raise AssertionError("this sampler adds no noise")
+
+
 def test_euler_follows_a_straight_line_to_its_end() -> None:
     start, end = torch.randn(1, 8, 4), torch.randn(1, 8, 4)
     seen: list[torch.Tensor] = []
     sigmas = simple(5, 256, Shift())
-    final = euler(lambda x, call: start - end, start, sigmas, lambda step, predicted: seen.append(predicted))
+    final = euler(lambda x, call: start - end, start, sigmas, lambda step, predicted: seen.append(predicted), no_noise)
     torch.testing.assert_close(final, end)
     assert len(seen) == 5
     for predicted in seen:
@@ -83,8 +87,9 @@ def test_a_sampler_declares_each_call_s_level() -> None:
 
     for sampler in SAMPLERS.values():
         calls.clear()
-        sampler.run(model, torch.ones(1, 2, 2), sigmas, lambda step, predicted: None)
-        assert calls == list(range(len(sampler.levels(sigmas))))
+        sampler.run(model, torch.ones(1, 2, 2), sigmas, lambda step, predicted: None, lambda step: torch.zeros(1, 2, 2))
+        declared = sampler.calls(sigmas)
+        assert calls == list(range(len(declared.levels))) and len(declared.steps) == len(declared.levels)
 
 
 @pytest.mark.parametrize(
