@@ -24,8 +24,8 @@ def denoise(
 ) -> Tensor:
     """(1, tokens, channels) float32 noise -> float32 latents at noise level 0, of the same shape.
 
-    sigmas: (steps + 1,) falling to 0. noise: for samplers that add some on the way. The net computes in the dtype of `prepared.text`. Whatever `callback`
-    raises ends the loop.
+    sigmas: (steps + 1,) falling to 0. noise: for samplers that add some on the way. The net computes in the dtype of
+    `prepared.text`. Whatever `callback` raises ends the loop.
     """
     dtype = prepared.text.dtype
 
