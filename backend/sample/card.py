@@ -48,7 +48,7 @@ Words that it does not know it passes over.
 figures are taken on. Control pictures in training were made by `backend/flux/control_pictures.py`.
 
 *Date*: {datetime.date.today().isoformat()}. *Device*: {device}. *Seed*: 0. *Licence*: GPL-3.0-or-later, ours.
-`woodcut.safetensors` is a style LoRA of rank 8 for it, in diffusers' names.
+`woodcut.safetensors` is a style LoRA of rank 6 for it, in diffusers' names.
 
 | part | size |
 |---|---|
@@ -77,7 +77,7 @@ def _stages(work: Path) -> dict[str, tuple[int, float]]:
 
 
 def _size(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "–"
+    return f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "not made"
 
 
 def _flat(figures: dict[str, Any]) -> list[tuple[str, str]]:

@@ -42,10 +42,10 @@ class Group:
 
 
 GROUPS = (
-    Group(256, 256, 2200),
+    Group(256, 256, 1400),
     Group(320, 208, 400),
     Group(208, 320, 400),
-    Group(512, 512, 250),
+    Group(512, 512, 150),
     Group(640, 384, 50),
     Group(384, 640, 50),
     Group(768, 768, 50),
@@ -107,8 +107,8 @@ def make_dataset(folder: Path, seed: int, share: float = 1.0, shard_scenes: int 
     ]
     # A few of every size first, so that a look at what is there so far sees them all.
     orders.sort(key=lambda order: (order[4] // 4, order[2]))
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
-    with context.Pool(os.cpu_count()) as pool:
+    # Not by fork: torch has threads, when this is called in a training.
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for _ in tqdm(pool.imap_unordered(_make_shard, orders), total=len(orders), desc="rendering", unit="shard"):
             pass
 

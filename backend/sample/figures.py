@@ -21,7 +21,7 @@ from ..production import Production
 from ..wire import Control, ControlMaps, GenerationRequest, GenerationResult
 from . import NAME, model_folder
 from .dataset import make_scene
-from .judge import ColourJudge, MaterialJudge, edge_recall, load_judge
+from .judge import CLEAR_LIGHTS, ColourJudge, MaterialJudge, colour_judges, edge_recall, load_judge
 from .nets import CONTROL_MODES
 from .world.captions import plain_caption
 from .world.looks import HUES, MATERIALS, Appearance, Look
@@ -34,7 +34,6 @@ GUIDANCE = 3.5
 STEPS = 12
 LINE = 0.5
 """A line map's pixel is on a line from here on."""
-KEPT_LIGHTS = ("studio", "overcast", "sunny")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +98,7 @@ def look_for(case: Case, index: int, hue: str | None = None, material: str | Non
     if ground.colour == subject.colour:
         ground = Look(hues[(index * 3 + 5) % len(hues)], "matte")
     background = "grey" if case.background != "sky" else "white"
-    light = KEPT_LIGHTS[index % len(KEPT_LIGHTS)]
+    light = CLEAR_LIGHTS[index % len(CLEAR_LIGHTS)]
     return Appearance(subject, ground, case.background, background, light, ("left", "right")[index % 2])
 
 
@@ -214,7 +213,7 @@ def vae_psnr(model: Path, count: int = 24) -> float:
 def all_figures(production: Production, judge: MaterialJudge, captures: Path | None) -> dict[str, Any]:
     """Every figure of the card, at full count."""
     paint, cases = Painting(production), held_out_cases(24)
-    judges = ColourJudge(SUBJECT), ColourJudge(GROUND)
+    judges = colour_judges()
     figures: dict[str, Any] = {
         "VAE PSNR, dB": vae_psnr(model_folder()),
         "edge recall, 256": edge_figures(paint, cases),

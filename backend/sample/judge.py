@@ -19,7 +19,8 @@ from torch.nn.functional import cross_entropy
 from .dataset import GROUPS, Sample, make_sample, read_shard, shard_path
 from .training import Stage, generator_of, run_stage
 from .world.looks import HUES, MATERIALS
-from .world.scenes import SUBJECT
+from .world.meshes import Floats
+from .world.scenes import GROUND, SUBJECT
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -30,6 +31,8 @@ REACH = 2
 CROP = 64
 SCENES = 260
 CALIBRATION = 71_000
+CLEAR_LIGHTS = ("studio", "sunny", "overcast")
+"""Those in which a colour looks like itself."""
 
 
 def edges(picture: Picture) -> Mask:
@@ -50,12 +53,12 @@ def edges(picture: Picture) -> Mask:
     return ridge
 
 
-def _blurred(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    kernel = (0.25, 0.5, 0.25)
+def _blurred(image: Floats) -> Floats:
+    """By 1, 2, 1 in both directions."""
     padded = np.pad(image, ((1, 1), (0, 0), (0, 0)), mode="edge")
-    image = sum(k * padded[i : i + image.shape[0]] for i, k in enumerate(kernel))
+    image = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
     padded = np.pad(image, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    return sum(k * padded[:, i : i + image.shape[1]] for i, k in enumerate(kernel))
+    return (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
 
 
 def edge_recall(picture: Picture, line: Mask) -> float:
@@ -71,7 +74,7 @@ def edge_recall(picture: Picture, line: Mask) -> float:
     return float(wide[line].mean()) if line.any() else 1.0
 
 
-def oklab(picture: Picture) -> NDArray[np.float32]:
+def oklab(picture: Picture) -> Floats:
     """(n, 3) display values 0..255 -> Oklab (Ottosson 2020)."""
     value = picture.reshape(-1, 3).astype(np.float32) / 255.0
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
@@ -88,7 +91,7 @@ def oklab(picture: Picture) -> NDArray[np.float32]:
     return (np.cbrt(linear @ cone.T) @ mix.T).astype(np.float32)
 
 
-def typical_colour(picture: Picture, mask: Mask) -> NDArray[np.float32]:
+def typical_colour(picture: Picture, mask: Mask) -> Floats:
     """(3,) Oklab: the median of the more colourful half of what is masked, since patterns have a pale half."""
     colours = oklab(picture[mask])
     chroma = np.hypot(colours[:, 1], colours[:, 2])
@@ -96,19 +99,11 @@ def typical_colour(picture: Picture, mask: Mask) -> NDArray[np.float32]:
 
 
 class ColourJudge:
-    """Names the hue of a thing: the nearest of the eight as they look in rendered pictures, in this light."""
+    """Names the hue of a surface: the nearest of the eight as they look in rendered pictures."""
 
-    def __init__(self, part: int = SUBJECT) -> None:
-        """part: of the scene, whose typical colours are learned."""
-        found: dict[str, list[NDArray[np.float32]]] = {hue: [] for hue in HUES}
-        for index in range(SCENES):
-            sample = make_sample((CALIBRATION, index), 96, 96)
-            for look, picture in zip(sample.looks, sample.pictures, strict=True):
-                surface = look.subject if part == SUBJECT else look.ground
-                mask = sample.parts == part
-                if surface.colour in HUES and look.light in ("studio", "sunny", "overcast") and mask.sum() > 200:
-                    found[surface.colour].append(typical_colour(picture, mask))
-        self.centres = {hue: np.median(colours, axis=0) for hue, colours in found.items()}
+    def __init__(self, centres: dict[str, Floats]) -> None:
+        """centres: hue -> its typical colour, Oklab."""
+        self.centres = centres
 
     def name(self, picture: Picture, mask: Mask) -> str:
         """One of HUES."""
@@ -125,6 +120,23 @@ class ColourJudge:
         colour = typical_colour(picture, mask)
         weight = np.array([0.33, 1.0, 1.0])
         return {hue: float(np.linalg.norm((centre - colour) * weight)) for hue, centre in self.centres.items()}
+
+
+def colour_judges(scenes: int = SCENES) -> tuple[ColourJudge, ColourJudge]:
+    """Of things and of grounds, calibrated on rendered pictures in light that shows colours."""
+    found: dict[int, dict[str, list[Floats]]] = {part: {hue: [] for hue in HUES} for part in (SUBJECT, GROUND)}
+    for index in range(scenes):
+        sample = make_sample((CALIBRATION, index), 96, 96)
+        for look, picture in zip(sample.looks, sample.pictures, strict=True):
+            for part, surface in ((SUBJECT, look.subject), (GROUND, look.ground)):
+                mask = sample.parts == part
+                if surface.colour in HUES and look.light in CLEAR_LIGHTS and mask.sum() > 200:
+                    found[part][surface.colour].append(typical_colour(picture, mask))
+    things, grounds = (
+        ColourJudge({hue: np.median(colours, axis=0) for hue, colours in found[part].items()})
+        for part in (SUBJECT, GROUND)
+    )
+    return things, grounds
 
 
 class MaterialJudge(nn.Module):
@@ -175,7 +187,7 @@ def train_material_judge(work: Path, samples: list[Sample], steps: int) -> Mater
     def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chance = generator_of(9, step)
         picks = torch.randint(len(seen), (48,), generator=chance).tolist()
-        crops = torch.stack([crop_of(*seen[pick][:2], chance) for pick in picks])
+        crops = torch.stack([crop_of(seen[pick][0], seen[pick][1], chance) for pick in picks])
         # A painted picture is flatter or harsher than a rendered one; that may not decide.
         crops = crops * (0.85 + 0.3 * torch.rand((48, 1, 1, 1), generator=chance))
         labels = torch.tensor([seen[pick][2] for pick in picks])

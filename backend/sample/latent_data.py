@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..flux.latents import pack
 from ..flux.vae import encode
-from .dataset import GROUPS, Sample, read_shard
+from .dataset import Sample, read_shard
 from .nets import CONTROL_MODES
 from .world.scenes import SECOND, SUBJECT
 
@@ -109,9 +109,8 @@ def load_latents(folder: Path, keep: Callable[[str], bool] = lambda size: True) 
 def _groups(by_size: dict[str, list[dict[str, Any]]]) -> Iterator[LatentGroup]:
     for size, parts in sorted(by_size.items()):
         width, height = map(int, size.split("x"))
-        tensors = [torch.cat([part[name] for part in parts]) for name in ("pictures", "controls", "subject")]
-        yield LatentGroup(width, height, *tensors, [caption for part in parts for caption in part["captions"]])
-
-
-def sizes() -> list[str]:
-    return [group.name for group in GROUPS]
+        pictures, controls, subject = (
+            torch.cat([part[name] for part in parts]) for name in ("pictures", "controls", "subject")
+        )
+        captions = [caption for part in parts for caption in part["captions"]]
+        yield LatentGroup(width, height, pictures, controls, subject, captions)

@@ -21,7 +21,7 @@ from .latent_data import through
 from .nets import CONTROL_MODES
 from .training import Stage, generator_of, run_stage
 
-RANK = 8
+RANK = 6
 BATCH = 8
 SCENES = 150
 PAPER, INK = (0.95, 0.91, 0.82), (0.09, 0.08, 0.13)

@@ -7,11 +7,14 @@ already says which colour belongs to which thing, and the transformer need not f
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
@@ -46,24 +49,43 @@ def write_tokenizers(folder: Path) -> tuple[int, int]:
 
 def _write_clip_tokenizer(folder: Path) -> int:
     """Byte pairs, merged until each word of the grammar is one token; other words fall into letters."""
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
-    )  # fmt: skip
-    tokenizer.train_from_iterator([" ".join(words())] * 3, trainer)
-    trained = json.loads(tokenizer.to_str())["model"]
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in trained["merges"]]
-    known = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(merge.split()) for merge in merges)]
+    merges = byte_pair_merges(words())
+    known = [*letters, *(f"{letter}</w>" for letter in letters), *(first + second for first, second in merges)]
     vocabulary = list(dict.fromkeys([*known, "<|startoftext|>", "<|endoftext|>"]))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}), encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    lines = ["#version: 0.2", *(f"{first} {second}" for first, second in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>", **special}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     return len(vocabulary)
+
+
+def byte_pair_merges(vocabulary: Sequence[str]) -> list[tuple[str, str]]:
+    """The merges that make each word one token: always the most frequent pair, of several the first by the alphabet.
+
+    The tokenizers library's trainer breaks ties by chance, and a vocabulary in another order is another language to
+    the encoder that was trained with it.
+    """
+    split = [[*word[:-1], f"{word[-1]}</w>"] for word in vocabulary]
+    merges: list[tuple[str, str]] = []
+    while pairs := Counter(pair for parts in split for pair in pairwise(parts)):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        split = [_merged(parts, best) for parts in split]
+    return merges
+
+
+def _merged(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    found: list[str] = []
+    for part in parts:
+        if found and (found[-1], part) == pair:
+            found[-1] += part
+        else:
+            found.append(part)
+    return found
 
 
 def _write_t5_tokenizer(folder: Path) -> int:

@@ -41,7 +41,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Preset:
-    """A budget. scenes: times the scenes in dataset.GROUPS. shard: scenes in a file. batch: times the pictures a step."""
+    """A budget. scenes: times those in dataset.GROUPS. shard: scenes in a file. batch: times the pictures of a step."""
 
     scenes: float
     shard: int
@@ -55,11 +55,11 @@ class Preset:
 
 PRESETS = {
     "cpu": Preset(
-        1.0, 50, 1, Stage("text", 1300, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("flow", 7600, 1e-3, 200),
+        1.0, 50, 1, Stage("text", 1300, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("flow", 12000, 1e-3, 150),
         Stage("guidance", 900, 2e-4, 50), Stage("style", 350, 2e-3, 20),
     ),
     "gpu": Preset(
-        8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 1.5e-3), Stage("flow", 30000, 1.5e-3, 500),
+        8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("flow", 30000, 1.5e-3, 500),
         Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
     ),
     "try": Preset(
@@ -127,14 +127,15 @@ class Training:
         if finished.exists():
             kept = torch.load(finished, map_location=self.device, weights_only=True)
             vae.load_state_dict(kept["weights"])
-            vae.register_to_config(scaling_factor=kept["scale"])
+            vae.register_to_config(**kept["scale"])
             return vae.eval().requires_grad_(False)
         pictures = load_pictures(self.work / "data")
         train_vae(
             self.work, vae, self.preset.vae, self.preset.batch, pictures, lambda step: self._vae_sheet(vae, pictures)
         )
         fit_scale(vae, pictures)
-        torch.save({"weights": vae.state_dict(), "scale": vae.config["scaling_factor"]}, finished)
+        scale = {name: vae.config[name] for name in ("shift_factor", "scaling_factor")}
+        torch.save({"weights": vae.state_dict(), "scale": scale}, finished)
         return vae
 
     def flow(self, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
@@ -162,16 +163,11 @@ class Training:
     def _vae_sheet(self, vae: AutoencoderKL, pictures: dict[str, list[Tensor]]) -> None:
         """Some pictures and controls, above what comes out of the VAE."""
         columns = []
-        for kind, index in (
-            ("picture", 3),
-            ("picture", 40),
-            ("picture", 81),
-            ("picture", 160),
-            ("normal", 7),
-            ("line", 9),
-        ):
+        for kind, place in (("picture", 0.01), ("picture", 0.2), ("picture", 0.5), ("normal", 0.1), ("line", 0.1)):
+            index = int(place * len(pictures[kind]))
             image = pictures[kind][index][..., :208, :208].expand(3, -1, -1)[None].to(self.device).float() / 127.5 - 1.0
-            out = vae.decode(vae.encode(image, return_dict=False)[0].mean, return_dict=False)[0]
+            latents: Any = vae.encode(image, return_dict=False)[0].mean
+            out = vae.decode(latents, return_dict=False)[0]
             pair = [((one[0].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).byte().cpu().numpy() for one in (image, out)]
             columns.append(np.concatenate(pair))
         save_sheet(self.work / "sheets" / "vae.png", [columns], ["above: the picture; below: through the VAE"])

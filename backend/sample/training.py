@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 CHECKPOINT_SECONDS = 120.0
-SHEET_SECONDS = 240.0
+SHEET_SECONDS = 480.0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -38,7 +39,14 @@ def make_vae(device: torch.device) -> AutoencoderKL:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     pass_colours(vae)
-    return vae.to(device)
+    return moved(vae, device)
+
+
+def moved(vae: AutoencoderKL, device: torch.device) -> AutoencoderKL:
+    # diffusers' `to` is typed by its decorator, without what it takes.
+    module: nn.Module = vae
+    module.to(device)
+    return vae
 
 
 @torch.no_grad()
@@ -49,7 +57,9 @@ def pass_colours(vae: AutoencoderKL) -> None:
     go through all convolutions as they are. Before each of the two last norms they stand beside their negatives, all
     moved far from 0, so that the norm divides by nearly a constant; SiLU(x) - SiLU(-x) is x.
     """
-    encoder, decoder = vae.encoder, vae.decoder
+    # Their blocks are typed as plain modules.
+    encoder: Any = vae.encoder
+    decoder: Any = vae.decoder
     rgb, average = (0, 1, 2), torch.zeros(3, 3)
     average[:2, :2] = 0.25
     tent = torch.tensor([1.0, 2.0, 1.0]) / 4
@@ -161,7 +171,8 @@ def train_vae(
         with torch.autocast(device.type, torch.bfloat16):
             posterior = vae.encode(image, return_dict=False)[0]
             spread = torch.randn(posterior.mean.shape, generator=generator_of(4, step)).to(device)
-            out = vae.decode(posterior.mean + posterior.std * spread, return_dict=False)[0].float()
+            latents: Any = posterior.mean + posterior.std * spread
+            out = vae.decode(latents, return_dict=False)[0].float()
         weight = 1.0 + (LINE_WEIGHT - 1.0) * (is_line.to(device) & (image > -0.5))
         loss = (weight * (out - image).abs()).mean() + 0.5 * (weight * (out - image) ** 2).mean()
         loss = loss + 0.5 * _slopes_loss(out, image) + avg_pool2d(out - image, 8).abs().mean()
@@ -185,14 +196,10 @@ def _slopes_loss(out: Tensor, image: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fit_scale(vae: AutoencoderKL, pictures: dict[str, list[Tensor]], count: int = 120) -> None:
-    """Folds each channel's mean into the weights, and sets the one factor that gives pictures' latents unit size."""
-    square = [picture for picture in pictures["picture"] if picture.shape[1:] == (256, 256)][:: max(1, 2000 // count)]
-    means = [vae.encode(p[None].to(vae.device).float() / 127.5 - 1, return_dict=False)[0].mean for p in square[:count]]
+    """Sets the shift and the factor that give the latents of pictures mean 0 and unit size, as FLUX's VAE has them."""
+    square = [picture for picture in pictures["picture"] if picture.shape[1:] == (256, 256)]
+    chosen = square[:: max(1, len(square) // count)]
+    means = [vae.encode(p[None].to(vae.device).float() / 127.5 - 1, return_dict=False)[0].mean for p in chosen]
     latents = torch.cat(means)
-    centre = latents.mean((0, 2, 3))
-    encoder_out, decoder_in = vae.encoder.conv_out, vae.decoder.conv_in
-    # A constant that is subtracted after one layer and added before the next is seen by no pixel but at the border,
-    # where the convolution pads with 0: there the latents' own 0 is now the mean, which suits it better.
-    encoder_out.bias[: len(centre)] -= centre
-    decoder_in.bias += torch.einsum("oiyx,i->o", decoder_in.weight, centre)
-    vae.register_to_config(scaling_factor=round(1.0 / float((latents - centre.view(1, -1, 1, 1)).std()), 4))
+    shift, scale = float(latents.mean()), 1.0 / float(latents.std())
+    vae.register_to_config(shift_factor=round(shift, 4), scaling_factor=round(scale, 4))

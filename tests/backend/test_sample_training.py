@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,22 +13,21 @@ from backend.production import Production
 from backend.sample.style import as_woodcut
 from backend.sample.text import ATTRIBUTES, labels_of, make_encoders, random_texts
 from backend.sample.train import PRESETS, Training
-from backend.sample.training import Stage, run_stage
+from backend.sample.training import Stage, progress_of, run_stage
 from backend.sample.vae import make_vae
 from backend.wire import Control, GenerationRequest
 from tests.backend.samples import made, run
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"),
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that a training of a few steps writes its model to."""
     folder = tmp_path_factory.mktemp("training")
-    Training(folder / "work", PRESETS["try"], 0).run(None, folder / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backend.sample.painting.SHEET_ROWS", 1)
+        Training(folder / "work", PRESETS["try"], 0).run(None, folder / "out")
     return folder
 
 
@@ -53,31 +53,32 @@ def test_a_finished_training_writes_the_same_model_again(trained: Path, tmp_path
     assert first == again
 
 
-def test_a_training_that_was_interrupted_is_the_one_that_was_not(tmp_path: Path) -> None:
-    def train(folder: Path, interrupted: bool) -> torch.Tensor:
-        folder.mkdir()
-        for steps in (3, 6) if interrupted else (6,):
-            torch.manual_seed(0)
-            net = torch.nn.Linear(4, 4)
-            optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+def train_toy(folder: Path, stop_at: int | None = None) -> torch.Tensor:
+    """Trains a small net for six steps, and returns its weights; ends by Ctrl-C at a step where one is given."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
 
-            def step_loss(step: int, net: torch.nn.Linear = net) -> tuple[torch.Tensor, dict[str, float]]:
-                if interrupted and steps == 3 and step == 3:
-                    raise KeyboardInterrupt
-                x = torch.randn((8, 4), generator=torch.Generator().manual_seed(step))
-                return (net(x) ** 2).mean(), {}
+    def step_loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        x = torch.randn((8, 4), generator=torch.Generator().manual_seed(step))
+        return (net(x) ** 2).mean(), {}
 
-            stage = Stage("toy", 6, 0.1, 2)
-            if interrupted and steps == 3:
-                with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                    patch.setattr("backend.sample.training.CHECKPOINT_SECONDS", -1.0)
-                    run_stage(stage, folder, {"net": net}, [optimizer], step_loss)
-            else:
-                run_stage(stage, folder, {"net": net}, [optimizer], step_loss)
-                return net.weight.detach().clone()
-        raise AssertionError
+    run_stage(Stage("toy", 6, 0.1, 2), folder, {"net": net}, [optimizer], step_loss)
+    return net.weight.detach().clone()
 
-    assert torch.equal(train(tmp_path / "whole", False), train(tmp_path / "cut", True))
+
+def test_a_training_that_was_interrupted_is_the_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.sample.training.CHECKPOINT_SECONDS", -1.0)
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train_toy(tmp_path / "cut", stop_at=3)
+    assert progress_of(tmp_path / "cut", "toy")[0] == 3
+    assert torch.equal(train_toy(tmp_path / "whole"), train_toy(tmp_path / "cut"))
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
@@ -92,7 +93,8 @@ def test_an_untrained_vae_passes_a_soft_picture() -> None:
     y, x = np.mgrid[0:96, 0:96] / 96
     image = torch.from_numpy(np.stack((np.sin(5 * x), np.cos(4 * y), x - y))[None]).float() * 0.8
     with torch.inference_mode():
-        out = vae.decode(vae.encode(image, return_dict=False)[0].mean, return_dict=False)[0]
+        latents: Any = vae.encode(image, return_dict=False)[0].mean
+        out = vae.decode(latents, return_dict=False)[0]
     inner = np.s_[..., 16:-16, 16:-16]
     assert (out[inner] - image[inner]).abs().mean() < 0.12
 

@@ -37,7 +37,11 @@ def test_every_shape_is_a_mesh_of_sane_triangles(name: str) -> None:
     for seed in range(4):
         mesh = (TRAINING | HELD_OUT)[name](np.random.default_rng(seed)).on_ground(1.5)
         assert np.isfinite(mesh.vertices).all() and len(mesh.faces) > 4
-        assert np.allclose(np.linalg.norm(mesh.normals, axis=1), 1.0, atol=1e-3) or name in ("brick", "cube")
+        corners = mesh.vertices[mesh.faces]
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        # At a pole triangles have no width, and are never met.
+        seen = mesh.faces[np.linalg.norm(across, axis=1) > 1e-7]
+        assert np.allclose(np.linalg.norm(mesh.normals[seen], axis=2), 1.0, atol=1e-3)
         assert mesh.faces.min() >= 0 and mesh.faces.max() < len(mesh.vertices)
         low, high = mesh.vertices.min(0), mesh.vertices.max(0)
         assert low[2] == pytest.approx(0.0, abs=1e-5) and (high - low).max() == pytest.approx(1.5, rel=1e-4)
@@ -51,7 +55,8 @@ def test_what_the_figures_are_taken_on_is_not_trained_on() -> None:
 
 
 def test_a_turn_is_anticlockwise() -> None:
-    mesh = Mesh(np.float32([[1, 0, 0]]), np.float32([[1, 0, 0]]), np.zeros((0, 3), np.int32)).turned("z", 90)
+    along_x = np.array([[1, 0, 0]], np.float32)
+    mesh = Mesh(along_x, along_x, np.zeros((0, 3), np.int32)).turned("z", 90)
     assert mesh.vertices[0] == pytest.approx((0, 1, 0), abs=1e-6)
     assert rotation("x", 90) @ (0, 1, 0) == pytest.approx((0, 0, 1), abs=1e-6)
 
@@ -147,6 +152,6 @@ def test_edges_are_found_where_they_are() -> None:
     found = edges(picture)
     assert found[5:60, 31:33].any(axis=1).all() and not found[:, :28].any() and not found[:, 36:].any()
     line = np.zeros((64, 64), bool)
-    line[5:60, 34] = True
+    line[5:60, 33] = True
     assert edge_recall(picture, line) == 1.0
     assert edge_recall(picture, np.roll(line, 8, axis=1)) == 0.0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int32]
 
 
@@ -105,7 +106,7 @@ def ring(count: int) -> tuple[Floats, Floats]:
     return np.cos(angle), np.sin(angle)
 
 
-def lathe(radii: Sequence[float], heights: Sequence[float], segments: int = 40) -> Mesh:
+def lathe(radii: Sequence[float] | Floats, heights: Sequence[float] | Floats, segments: int = 40) -> Mesh:
     """A profile turned around z, smooth along its length."""
     cos, sin = ring(segments)
     radius, height = np.asarray(radii, np.float32)[:, None], np.asarray(heights, np.float32)[:, None]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...wire import ControlMaps
 from ...wire.lines import lines_from_maps
 from .looks import Appearance
+from .meshes import Floats
 from .scenes import Camera, Scene
 from .shade import Shader
 from .trace import Hits, Tracer
@@ -55,7 +56,7 @@ def maps_of(hits: Hits, camera: Camera, width: int, height: int) -> ControlMaps:
     return ControlMaps(depth, normal, lines_from_maps(depth, normal, camera.projection(width, height)))
 
 
-def _is_rough(picture: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _is_rough(picture: Floats) -> NDArray[np.bool_]:
     rough = np.zeros(picture.shape[:2], bool)
     across = np.abs(np.diff(picture, axis=1)).max(2) > CONTRAST
     down = np.abs(np.diff(picture, axis=0)).max(2) > CONTRAST
@@ -65,9 +66,7 @@ def _is_rough(picture: NDArray[np.float32]) -> NDArray[np.bool_]:
     return rough
 
 
-def _looked_at_again(
-    tracer: Tracer, camera: Camera, shaders: list[Shader], where: NDArray[np.bool_]
-) -> list[NDArray[np.float32]]:
+def _looked_at_again(tracer: Tracer, camera: Camera, shaders: list[Shader], where: NDArray[np.bool_]) -> list[Floats]:
     """For each shader (n, 3): the mean of several rays through the pixels of `where`."""
     height, width = where.shape
     sums = [np.zeros((int(where.sum()), 3), np.float32) for _ in shaders]

@@ -63,7 +63,7 @@ def random_scene(rng: Generator, shapes: dict[str, Shape] = TRAINING) -> Scene:
             mesh = mesh.scaled(1, rng.uniform(0.6, 1.3), rng.uniform(0.6, 1.5))
         mesh = mesh.turned("z", rng.uniform(0, 30)).on_ground(size)
         place = _free_place(rng, places, mesh)
-        local = mesh.vertices - np.float32((0, 0, size / 2))
+        local = mesh.vertices - np.array((0, 0, size / 2), np.float32)
         if rng.random() < 0.06:
             place = (place[0], place[1], rng.uniform(0.1, 0.8))
         pieces.append((mesh.shifted(*place), local, SECOND if is_second else SUBJECT))

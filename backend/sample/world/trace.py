@@ -75,7 +75,8 @@ class Tracer:
         shares = (1 - u - v, u, v)
 
         def spread(values: Floats) -> Floats:
-            return sum(share * values[corners[:, index]] for index, share in enumerate(shares))
+            first, second, third = (share * values[corners[:, index]] for index, share in enumerate(shares))
+            return first + second + third
 
         distance = np.where(is_hit, found["tfar"], 0.0)[:, None]
         normal = unit(spread(self.scene.mesh.normals)) * is_hit[:, None]
