@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 
 from ..backend.wire import Failure, FailureError, FailureKind
+from ..backend.wire.model_names import model_names
 
 if TYPE_CHECKING:
     import argparse
@@ -113,7 +114,7 @@ def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
 
 
 def _order(options: argparse.Namespace) -> Order:
-    from . import preferences, settings
+    from . import settings
     from .operators import jobs
 
     order = jobs.order_from_settings(bpy.context, new_seed=options.seed is None)
@@ -127,7 +128,7 @@ def _order(options: argparse.Namespace) -> Order:
     if options.controls is not None:
         values["controls"] = settings.parse_controls(options.controls)
     if options.models and not options.model:
-        names = preferences.model_names(options.models)
+        names = model_names(options.models)
         if order.request.model not in names:
             values["model"] = names[0] if names else ""
     output = str(options.out.absolute())

@@ -95,14 +95,6 @@ def data_folder() -> Path:
     return _chosen("data_folder", "GRISAILLE_DATA") or _user_folder() / "data"
 
 
-def model_names(folder: Path) -> list[str]:
-    """The models in `folder`: its sub-folders with a model.json, by name."""
-    try:
-        return sorted(entry.name for entry in os.scandir(folder) if os.path.isfile(Path(entry.path, "model.json")))
-    except OSError:
-        return []
-
-
 def backend_place(python: Path | None = None, models: Path | None = None) -> BackendPlace:
     """Where the backend is, with what is given in place of the preferences.
 
@@ -110,21 +102,22 @@ def backend_place(python: Path | None = None, models: Path | None = None) -> Bac
     """
     from .link import BackendPlace
 
-    python, models = python or backend_python(), models or models_folder()
+    python, chosen = python or backend_python(), models or _chosen("models_folder", "GRISAILLE_MODELS")
     if not os.access(python, os.X_OK) or python.is_dir():
         raise FailureError.of(
             FailureKind.BACKEND_NOT_FOUND,
             f"The backend's Python is not at {python}.",
             "Set Backend Python in the add-on's preferences, or the variable GRISAILLE_PYTHON.",
         )
-    if not models.is_dir():
+    if chosen is not None and not chosen.is_dir():
         raise FailureError.of(
             FailureKind.MODEL_MISSING,
-            f"The models folder {models} is not there.",
+            f"The models folder {chosen} is not there.",
             "Set Models Folder in the add-on's preferences, or the variable GRISAILLE_MODELS.",
         )
     preferences = of_this_addon()
-    return BackendPlace(python, models, _made(data_folder()), preferences.device if preferences else "auto")
+    device = preferences.device if preferences else "auto"
+    return BackendPlace(python, chosen or models_folder(), _made(data_folder()), device)
 
 
 def _made(folder: Path) -> Path:

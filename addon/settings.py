@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
+from ..backend.wire.model_names import is_shipped, model_names
 from . import preferences, state
 
 SEED_MAX = 2**31 - 1
@@ -64,8 +65,8 @@ class GrisailleControl(bpy.types.PropertyGroup):
 
 
 def _model_items(settings: GrisailleSettings, context: bpy.types.Context | None) -> list[tuple[str, str, str, int]]:
-    names = preferences.model_names(preferences.models_folder())
-    items = [(name, name, f"The model in the folder {name}", index) for index, name in enumerate(names)]
+    names = model_names(preferences.models_folder())
+    items = [(name, name, _model_note(name), index) for index, name in enumerate(names)]
     if settings.model_name and settings.model_name not in names:
         gone = (settings.model_name, f"{settings.model_name} (missing)", "Not in the models folder", len(names))
         items.append(gone)
@@ -74,6 +75,12 @@ def _model_items(settings: GrisailleSettings, context: bpy.types.Context | None)
     # Blender keeps no reference to a dynamic enum's strings: they would be freed while the menu is open.
     state.get().model_items = items
     return items
+
+
+def _model_note(name: str) -> str:
+    if is_shipped(preferences.models_folder(), name):
+        return "Ships with Grisaille. It knows only simple things: shapes, colours, materials, lights"
+    return f"The model in the folder {name}"
 
 
 def _get_model(settings: GrisailleSettings) -> int:
@@ -144,10 +151,10 @@ def of(scene: bpy.types.Scene) -> GrisailleSettings:
 
 
 def chosen_model(settings: GrisailleSettings) -> str:
-    """The model's name; where none is chosen, the first in the models folder, or "" when it is empty."""
+    """The model's name; where none is chosen, the first there is, or "" when there is none."""
     if settings.model_name:
         return settings.model_name
-    return next(iter(preferences.model_names(preferences.models_folder())), "")
+    return next(iter(model_names(preferences.models_folder())), "")
 
 
 def wanted_size(settings: GrisailleSettings, scene: bpy.types.Scene, region: Any = None) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from .wire.failure import Failure, FailureError, FailureKind
 from .wire.framing import parse_json
 from .wire.handshake import SECRET_BYTES
 from .wire.messages import Hello
+from .wire.model_names import model_names
 
 LOG_BYTES = 2 * 2**20
 LOG_FILES = 5
@@ -34,6 +35,7 @@ GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 """What Linux has where there is a driver of NVIDIA's or AMD's: asking torch would take seconds."""
 SAVE_SECONDS = 3.0
 """How long a Result that is being written may still take when the parent is gone."""
+MODELS_TOLD = 1000
 NEEDED = ("torch", "diffusers", "transformers", "numpy")
 _CONFIG_MAX = 64 * 2**10
 _log = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ def serve_process(make_producer: Callable[[ServeConfig], Producer], needed: Sequ
             lifeline.sweep(config.data_folder / "run", "")
             lifeline.sweep(Path(tempfile.gettempdir()), TEMPORARY_PREFIX)
             listener, endpoint = listen(config.data_folder / "run", config.transport)
-            hello = Hello(__version__, config.device, model_names(config.models_folder))
+            hello = Hello(__version__, config.device, tuple(model_names(config.models_folder)[:MODELS_TOLD]))
             server = Server(listener, config.secret, hello)
             jobs = Jobs(lambda: make_producer(config), config.data_folder / "results", server.announce)
     except FailureError as error:
@@ -99,11 +101,6 @@ def serve_process(make_producer: Callable[[ServeConfig], Producer], needed: Sequ
     _log.info("serving; backend %s, Python %s", __version__, sys.version.split()[0])
     server.serve_forever(jobs)
     _end(endpoint, jobs)
-
-
-def model_names(models_folder: Path) -> tuple[str, ...]:
-    """The models that are there, without opening one: the engine is not imported yet."""
-    return tuple(sorted(path.parent.name for path in models_folder.glob("*/model.json"))[:1000])
 
 
 def _computes_on_gpu(device: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import bpy
 
+from ...backend.wire.model_names import is_shipped
 from .. import settings, state
 from ..operators import jobs
 from ..results import preview
@@ -35,6 +36,8 @@ class GRISAILLE_PT_generate(bpy.types.Panel):
 
 def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.GrisailleSettings) -> None:
     layout.prop(chosen, "model")
+    if is_shipped(settings.preferences.models_folder(), settings.chosen_model(chosen)):
+        _note(layout, "Knows only simple things")
     layout.prop(chosen, "source")
     layout.prop(chosen, "size_mode")
     if chosen.size_mode == "CUSTOM":
@@ -43,10 +46,15 @@ def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.Grisail
         sides.prop(chosen, "height")
     view = jobs.find_view(context)
     wanted = settings.wanted_size(chosen, context.scene, view[1] if view else None)
+    _note(layout, settings.describe_size(wanted))
+
+
+def _note(layout: Any, words: str) -> None:
+    """A quiet line under a setting."""
     row = layout.row()
     row.active = False
     row.alignment = "RIGHT"
-    row.label(text=settings.describe_size(wanted))
+    row.label(text=words)
 
 
 def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:

@@ -1,5 +1,6 @@
 """Models on disk: what a model's folder holds, read from its model.json."""
 
-from .model_folder import ControlKind, ControlNetEntry, ModelFolder, find_model, model_names
+from ..wire.model_names import model_names
+from .model_folder import ControlKind, ControlNetEntry, ModelFolder, find_model
 
 __all__ = ["ControlKind", "ControlNetEntry", "ModelFolder", "find_model", "model_names"]

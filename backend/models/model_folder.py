@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from ..wire import CONTROL_KINDS, FailureError, FailureKind
+from ..wire.model_names import DESCRIPTION, model_names, model_path
 from ..wire.request import is_plain_name
 
-DESCRIPTION = "model.json"
 FORMAT = 1
 FOLDER_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 TEXT_TOKENS_MAX = 512
@@ -67,22 +67,16 @@ class ModelFolder:
         yield from sorted(listed)
 
 
-def model_names(models_folder: Path) -> list[str]:
-    """The names of the folders that hold a model.json, sorted; none when the folder isn't there."""
-    if not models_folder.is_dir():
-        return []
-    return sorted(
-        path.name for path in models_folder.iterdir() if is_plain_name(path.name) and (path / DESCRIPTION).is_file()
-    )
-
-
 def find_model(models_folder: Path, name: str) -> ModelFolder:
-    """Reads the description of the model `name`. Raises `FailureError`: model_missing, _broken or _unsupported."""
+    """Reads the description of the model `name`, in `models_folder` or shipped with the add-on.
+
+    Raises `FailureError`: model_missing, model_broken or model_unsupported.
+    """
     if not is_plain_name(name):
         raise FailureError.of(
             FailureKind.BAD_REQUEST, f"{name!r} is not the name of a model.", "Choose a model from the list."
         )
-    folder = models_folder / name
+    folder = model_path(models_folder, name) or models_folder / name
     try:
         data = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -60,3 +60,15 @@ def fake_link(factory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     fakes.forget_all()
     yield state.get().connect(fakes.module("addon.preferences").backend_place())
     state.get().close()
+
+
+@pytest.fixture
+def shipped(grisaille: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the place of the models that ship with the add-on, with one model in it: "sample"."""
+    from tests.addon import fakes
+
+    folder = tmp_path / "shipped"
+    (folder / "sample").mkdir(parents=True)
+    (folder / "sample" / "model.json").write_text("{}")
+    monkeypatch.setattr(fakes.module("backend.wire.model_names"), "shipped_models", lambda: folder)
+    return folder

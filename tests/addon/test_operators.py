@@ -99,6 +99,7 @@ def test_an_empty_models_folder_is_named(fake_link: FakeLink, monkeypatch: pytes
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setenv("GRISAILLE_MODELS", str(empty))
+    monkeypatch.setattr(module("backend.wire.model_names"), "shipped_models", lambda: empty)
     with pytest.raises(RuntimeError, match=r"no model in .*empty\. Put a model"):
         ops().generate(prompt="a clay pot", **SMALL)
 

@@ -58,7 +58,9 @@ def test_the_crop_is_shown(fake_link: FakeLink, wanted: tuple[int, int], text: s
     assert module("addon.settings").describe_size(wanted) == text
 
 
-def test_the_models_are_those_of_the_folder_and_a_missing_one_is_named(fake_link: FakeLink, tmp_path: Any) -> None:
+def test_the_models_are_those_of_the_folder_and_a_missing_one_is_named(
+    fake_link: FakeLink, tmp_path: Any, shipped: Any
+) -> None:
     chosen = scene().grisaille
     (tmp_path / "models" / "other").mkdir()
     (tmp_path / "models" / "other" / "model.json").write_text("{}")
@@ -71,14 +73,46 @@ def test_the_models_are_those_of_the_folder_and_a_missing_one_is_named(fake_link
     assert chosen.model == "tiny", "also when the list grows"
     (tmp_path / "models" / "tiny" / "model.json").unlink()
     items = module("addon.settings")._model_items(chosen, None)
-    assert [item[1] for item in items] == ["aardvark", "other", "tiny (missing)"]
+    assert [item[1] for item in items] == ["aardvark", "other", "sample", "tiny (missing)"]
     assert chosen.model == "tiny"
 
 
-def test_no_models_at_all(fake_link: FakeLink, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_user_has_no_model_the_one_that_ships_is_chosen(
+    fake_link: FakeLink, tmp_path: Any, shipped: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRISAILLE_MODELS", str(tmp_path / "models" / "empty"))
+    chosen = scene().grisaille
+    assert module("addon.settings").chosen_model(chosen) == "sample"
+    assert chosen.model == "sample"
+    item = module("addon.settings")._model_items(chosen, None)[0]
+    assert "only simple things" in item[2]
+
+
+def test_a_user_s_model_goes_before_one_that_ships_under_its_name(fake_link: FakeLink, shipped: Any) -> None:
+    names, models = module("backend.wire.model_names"), shipped.parent / "models"
+    (models / "sample").mkdir()
+    assert names.model_path(models, "sample") == shipped / "sample", "without a model.json it is none"
+    (models / "sample" / "model.json").write_text("{}")
+    assert names.model_path(models, "sample") == models / "sample"
+    assert names.model_names(models) == ["sample", "tiny"] and not names.is_shipped(models, "sample")
+
+
+def test_no_models_at_all(fake_link: FakeLink, tmp_path: Any, shipped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRISAILLE_MODELS", str(tmp_path / "nowhere"))
+    (shipped / "sample" / "model.json").unlink()
     assert module("addon.settings").chosen_model(scene().grisaille) == ""
     assert scene().grisaille.model == ""
+
+
+def test_a_models_folder_that_was_set_must_be_there(
+    fake_link: FakeLink, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preferences = module("addon.preferences")
+    monkeypatch.setenv("GRISAILLE_MODELS", str(tmp_path / "nowhere"))
+    with pytest.raises(module("backend.wire").FailureError, match="nowhere is not there"):
+        preferences.backend_place()
+    monkeypatch.delenv("GRISAILLE_MODELS")
+    assert preferences.backend_place().models_folder == preferences.models_folder()
 
 
 def test_preferences_come_before_the_environment(fake_link: FakeLink, tmp_path: Any) -> None:

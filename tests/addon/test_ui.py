@@ -83,6 +83,14 @@ def test_the_tab_has_what_an_artist_needs(fake_link: FakeLink) -> None:
     assert bpy.types.GRISAILLE_PT_generate.bl_category == "Grisaille"  # pyright: ignore
 
 
+def test_the_model_that_ships_says_what_it_knows(
+    fake_link: FakeLink, shipped: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Knows only simple things" not in drawn("generate"), "the user has a model, and it is chosen"
+    bpy.context.scene.grisaille.model_name = "sample"  # pyright: ignore[reportAttributeAccessIssue]
+    assert "Knows only simple things" in drawn("generate")
+
+
 def test_a_job_shows_its_step_its_preview_and_cancel(fake_link: FakeLink) -> None:
     wire, arrivals = module("backend.wire"), module("addon.results.arrivals")
     job_id = begin()

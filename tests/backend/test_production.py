@@ -239,10 +239,16 @@ def test_keeps_the_model_until_a_file_changes(own_models_folder: Path) -> None:
     assert not np.array_equal(pixels(after.png), pixels(before.png))
 
 
-def test_names_of_models(models_folder: Path, own_models_folder: Path, tmp_path: Path) -> None:
+def test_names_of_models(
+    models_folder: Path, own_models_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "shipped"
+    monkeypatch.setattr("backend.wire.model_names.shipped_models", lambda: shipped)
     assert Production(models_folder).model_names() == ["random-weights"]
+    shutil.copytree(models_folder / "random-weights", shipped / "sample")
+    assert Production(models_folder).model_names() == ["random-weights", "sample"]
     shutil.copytree(own_models_folder / "random-weights", own_models_folder / "another")
     (own_models_folder / "not a model").mkdir()
     (own_models_folder / "file").write_text("")
-    assert Production(own_models_folder).model_names() == ["another", "random-weights"]
-    assert Production(tmp_path / "nowhere").model_names() == []
+    assert Production(own_models_folder).model_names() == ["another", "random-weights", "sample"]
+    assert Production(tmp_path / "nowhere").model_names() == ["sample"]
