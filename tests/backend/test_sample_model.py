@@ -1,0 +1,139 @@
+"""The model that ships follows geometry and prompt: its figures, on things it was never trained on, with fixed seeds.
+
+Fewer pictures than for the model card (`python -m backend.sample.figures`), the same bounds.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from backend.models import find_model
+from backend.production import Production
+from backend.sample import NAME, model_folder
+from backend.sample.figures import (
+    Case,
+    Painting,
+    colour_figures,
+    edge_figures,
+    held_out_cases,
+    look_for,
+    material_figure,
+    obedience,
+    psnr,
+    strength_figures,
+    vae_psnr,
+)
+from backend.sample.judge import ColourJudge, colour_judges, load_judge
+from backend.sample.world.captions import plain_caption
+from backend.sample.world.scenes import GROUND, SUBJECT
+from backend.wire.model_names import shipped_models
+from tests.backend.float_model import write_float_copy
+
+JUDGE = Path(__file__).parent / "material_judge.safetensors"
+MEGABYTES = 32
+pytestmark = pytest.mark.skipif(
+    not (model_folder() / "model.json").is_file(),
+    reason="the sample model has not been made yet: .venv/bin/python -m backend.sample.train makes it",
+)
+
+
+@pytest.fixture(scope="module")
+def painting() -> Painting:
+    return Painting(Production(shipped_models(), "cpu"))
+
+
+@cache
+def cases() -> list[Case]:
+    return held_out_cases(12)
+
+
+@cache
+def judges() -> tuple[ColourJudge, ColourJudge]:
+    return colour_judges()
+
+
+def test_the_model_is_whole_and_small() -> None:
+    model = find_model(Path("nowhere"), NAME)
+    assert model.path == model_folder() and "simple things" in model.title
+    files = [path for path in shipped_models().rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MEGABYTES * 1e6
+    assert all(path.is_file() for path in model.files())
+
+
+def test_pictures_survive_the_vae() -> None:
+    assert vae_psnr(model_folder(), 8) >= 27.0
+
+
+def test_a_picture_has_the_edges_of_its_own_map(painting: Painting) -> None:
+    found = edge_figures(painting, cases())
+    for kind in ("depth", "normal", "line"):
+        assert found[kind] >= 0.30, found
+
+
+def test_things_and_ground_have_the_colours_that_were_asked_for(painting: Painting) -> None:
+    found = colour_figures(painting, cases(), judges(), 24)
+    assert found["subject"] >= 0.60, found
+    assert found["ground"] >= 0.85, found
+
+
+def test_things_have_the_material_that_was_asked_for(painting: Painting) -> None:
+    assert material_figure(painting, cases(), load_judge(JUDGE), 24) >= 0.40
+
+
+def test_more_control_is_more_geometry(painting: Painting) -> None:
+    recalls = strength_figures(painting, cases()[:3])
+    assert (np.diff(recalls) > 0).all(), recalls
+
+
+def test_more_guidance_is_more_obedience(painting: Painting) -> None:
+    margins = obedience(painting, cases()[:8], judges()[0], (1.0, 3.0, 5.0))
+    assert (np.diff(margins) > 0).all(), margins
+
+
+def test_eight_bits_change_the_picture_little(painting: Painting, tmp_path: Path) -> None:
+    write_float_copy(model_folder(), tmp_path / "float")
+    exact = Painting(Production(tmp_path, "cpu"), "float")
+    found = []
+    for index, case in enumerate(cases()[:6]):
+        prompt = plain_caption(look_for(case, index))
+        found.append(psnr(painting(case, prompt, "normal", index), exact(case, prompt, "normal", index)))
+    assert np.mean(found) >= 35.0, found
+
+
+def test_unknown_words_do_no_harm(painting: Painting) -> None:
+    case = cases()[0]
+    prompt = plain_caption(look_for(case, 0))
+    plain = painting(case, prompt, "depth", 1)
+    strange = painting(case, f"{prompt}, trending on artstation, octane", "depth", 1)
+    other = painting(case, plain_caption(look_for(case, 5)), "depth", 1)
+    assert psnr(plain, strange) > psnr(plain, other) + 3.0
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 384), (512, 320), (768, 768)])
+def test_any_size_is_a_picture(painting: Painting, width: int, height: int) -> None:
+    from backend.sample.dataset import make_scene
+    from backend.sample.judge import edge_recall
+    from backend.sample.world.shapes import HELD_OUT
+
+    scene, _, rendered, _ = make_scene((80_500, width), width, height, HELD_OUT)
+    case = Case(rendered.maps, rendered.parts == SUBJECT, rendered.parts == GROUND, scene.background)
+    picture = painting(case, plain_caption(look_for(case, 0)), "normal", 1)
+    assert picture.shape == (height, width, 3)
+    assert edge_recall(picture, case.line) > 0.5
+
+
+def test_the_style_lora_changes_the_style() -> None:
+    from safetensors.torch import load_file
+
+    state = load_file(shipped_models() / "woodcut.safetensors")
+    names = {name.removesuffix(".lora_A.weight").removesuffix(".lora_B.weight") for name in state}
+    model = Production(shipped_models(), "cpu")
+    assert model.model_names() == [NAME]
+    for name in names:
+        down, up = state[f"{name}.lora_A.weight"], state[f"{name}.lora_B.weight"]
+        assert down.shape[0] == up.shape[1] and torch.isfinite(up @ down).all()
