@@ -1,12 +1,15 @@
-"""The backend's commands. `serve` is the one that the add-on runs."""
+"""The backend's commands. `serve` is the one that the add-on runs; the others are for people."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .jobs import Producer
 from .serving import ServeConfig, serve_process
+from .wire import FailureError, FailureKind
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,8 +20,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="serve the Blender that started it",
         description="Reads its configuration as one line of JSON from stdin and ends when stdin does.",
     )
-    parser.parse_args(arguments)
+    models = commands.add_parser("models", help="work with model files").add_subparsers(dest="action", required=True)
+    quantize = models.add_parser(
+        "quantize",
+        help="write a transformer as GGUF of another number format",
+        description="Reads safetensors (bf16, fp16, fp8; one file or the index of its shards) or GGUF.",
+    )
+    quantize.add_argument("source", type=Path)
+    quantize.add_argument("target", type=Path, help="a .gguf that is not there yet")
+    quantize.add_argument("--type", default="Q8_0", help="Q8_0 (the default), Q5_1, Q5_0, Q4_1, Q4_0, BF16, F16 or F32")
+    options = parser.parse_args(arguments)
+    if options.command == "models":
+        sys.exit(_quantize(options))
     serve_process(_production)
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    """Returns the exit code: 0 done, 1 failed, 2 called wrongly."""
+    # torch takes seconds to import, and only this command needs it here.
+    from .flux.quantise_file import quantise_file
+
+    def show(number: int, count: int) -> None:
+        print(f"\r{number} of {count} tensors", end="" if number < count else "\n", file=sys.stderr, flush=True)
+
+    try:
+        quantise_file(options.source, options.target, options.type.upper(), show)
+    except FailureError as error:
+        print(f"{error.failure.message} {error.failure.hint}", file=sys.stderr)
+        return 2 if error.failure.kind == FailureKind.BAD_REQUEST else 1
+    print(f"{options.target}: {options.target.stat().st_size / 1e6:,.1f} MB")
+    return 0
 
 
 def _production(config: ServeConfig) -> Producer:

@@ -1,4 +1,4 @@
-"""Unpacks GGUF's number formats with torch: one function a format, values equal to llama.cpp's definitions."""
+"""Unpacks the number formats of weights with torch: one function a format, values equal to llama.cpp's definitions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BLOCKS = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
 def dequantise(packed: Tensor, type_name: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """(rows, bytes per row) uint8 -> (rows, columns) of `dtype`. Computed in float32, rounded once."""
-    kind = BLOCKS[type_name]
     if type_name in FLOAT_DTYPES:
         return packed.contiguous().view(FLOAT_DTYPES[type_name]).to(dtype)
+    kind = BLOCKS[type_name]
     rows = packed.shape[0]
     blocks = packed.reshape(-1, kind.block_bytes)
     return UNPACKERS[type_name](blocks).reshape(rows, -1).to(dtype)
@@ -159,7 +159,13 @@ def _six_bit_pairs(packed: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-FLOAT_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+FLOAT_DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 """Formats that torch reads as they are."""
 
 UNPACKERS: dict[str, Callable[[Tensor], Tensor]] = {

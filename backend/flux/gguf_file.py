@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..wire import FailureError, FailureKind
+from .weight_file import PackedTensor, TensorType, WeightFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +24,6 @@ STRING_BYTES_MAX = 1 << 24
 ARRAY_ITEMS_MAX = 10_000_000
 """More items than any tokenizer has words; a larger count is damage."""
 ARRAY_DEPTH_MAX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """How a tensor's numbers are packed: `block_size` weights in `block_bytes` bytes, along a row."""
-
-    name: str
-    block_size: int
-    block_bytes: int
 
 
 TENSOR_TYPES = {
@@ -63,29 +55,7 @@ SCALAR_FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?"
 STRING, ARRAY = 8, 9
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class GGUFTensor:
-    """One tensor of a file. `shape` is in the order of torch, the fastest axis last.
-
-    packed: (rows, bytes per row) uint8, a view of the mapped file; rows are all axes but the last.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    type: TensorType
-    packed: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class GGUFFile:
-    """metadata: the file's keys with a scalar or text value (arrays are passed over). tensors: by name."""
-
-    path: Path
-    metadata: dict[str, str | int | float | bool]
-    tensors: dict[str, GGUFTensor]
-
-
-def read_gguf(path: Path) -> GGUFFile:
+def read_gguf(path: Path) -> WeightFile:
     """Maps a GGUF file and reads its tables; no weight is read or copied.
 
     Raises `FailureError`: model_missing, model_broken (not GGUF, truncated, damaged) or model_unsupported
@@ -128,7 +98,7 @@ class _Reader:
         self.size = len(self.view)
         self.at = 0
 
-    def read(self) -> GGUFFile:
+    def read(self) -> WeightFile:
         if bytes(self.view[:4]) != MAGIC:
             _broken(self.path, "is not a GGUF file")
         self.at = 4
@@ -145,7 +115,7 @@ class _Reader:
             _broken(self.path, f"has an impossible alignment of {alignment!r} bytes")
         data_start = -(-self.at // alignment) * alignment
         self.check_extents(entries, data_start, alignment)
-        return GGUFFile(self.path, metadata, {entry.name: self.tensor(entry, data_start) for entry in entries})
+        return WeightFile(self.path, metadata, {entry.name: self.tensor(entry, data_start) for entry in entries})
 
     def left(self) -> int:
         return self.size - self.at
@@ -242,11 +212,11 @@ class _Reader:
             if data_start + end > self.size:
                 _broken(self.path, f"is cut off: {data_start + end - self.size:,} bytes or more are missing")
 
-    def tensor(self, entry: _Entry, data_start: int) -> GGUFTensor:
+    def tensor(self, entry: _Entry, data_start: int) -> PackedTensor:
         start = data_start + entry.offset
         rows = math.prod(entry.shape[:-1])
         packed = self.mapped[start : start + entry.size].reshape(rows, entry.size // rows)
-        return GGUFTensor(entry.name, entry.shape, entry.type, packed)
+        return PackedTensor(entry.name, entry.shape, entry.type, packed)
 
 
 def _broken(path: Path, what: str) -> NoReturn:
@@ -262,6 +232,6 @@ def _unsupported(path: Path, what: str) -> NoReturn:
     raise FailureError.of(
         FailureKind.MODEL_UNSUPPORTED,
         f"The model file {path.name} {what}.",
-        f"Choose a FLUX.1 GGUF in one of {', '.join(sorted(kind.name for kind in TENSOR_TYPES.values()))}.",
+        f"Choose a FLUX.1 file in one of {', '.join(sorted(kind.name for kind in TENSOR_TYPES.values()))}.",
         str(path),
     )

@@ -1,4 +1,4 @@
-"""A GGUF file -> diffusers' FluxTransformer2DModel, its weights still packed."""
+"""A file of weights -> diffusers' FluxTransformer2DModel, its weights still packed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from ..wire import FailureError, FailureKind
 from .dequantise import FLOAT_DTYPES, dequantise
-from .gguf_file import GGUFFile, GGUFTensor, read_gguf
+from .gguf_file import read_gguf
 from .quantised_linear import QuantisedLinear
+from .safetensors_file import INDEX_ENDING, read_safetensors
 from .transformer_names import Piece, bfl_pieces, is_bfl, without_prefix
+from .weight_file import PackedTensor, WeightFile
 
 CONFIG_FIELDS = {
     "patch_size", "in_channels", "out_channels", "num_layers", "num_single_layers", "attention_head_dim",
@@ -33,11 +35,13 @@ class LoadedTransformer:
 
 
 def load_transformer(path: Path, config_path: Path, device: torch.device, dtype: torch.dtype) -> LoadedTransformer:
-    """Builds the transformer that `config_path` describes and puts the weights of the GGUF file into it.
+    """Builds the transformer that `config_path` describes and puts the weights of the file into it.
+
+    path: GGUF, or safetensors (or the index of its shards), with the names of Black Forest Labs or of diffusers.
 
     dtype: what is computed in, and what biases, norms and unpacked weights are kept in. Raises `FailureError`.
     """
-    file = read_gguf(path)
+    file = read_weights(path)
     config = read_config(config_path)
     names = without_prefix(file.tensors)
     _check_architecture(file, set(names))
@@ -53,6 +57,11 @@ def load_transformer(path: Path, config_path: Path, device: torch.device, dtype:
                 value = _joined(pieces[f"{layer_name}.{name}".lstrip(".")], dtype)
                 layer.register_parameter(name, _parameter(value.reshape(parameter.shape).to(device)))
     return LoadedTransformer(model.eval(), dict(types))
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Reads a file's tables in the form that its name says: safetensors, else GGUF. Raises `FailureError`."""
+    return read_safetensors(path) if path.name.endswith((".safetensors", INDEX_ENDING)) else read_gguf(path)
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -92,7 +101,7 @@ def broken_config(path: Path, error: Exception) -> FailureError:
 class _Source:
     """Some rows of a tensor in the file, still packed."""
 
-    tensor: GGUFTensor
+    tensor: PackedTensor
     piece: Piece
 
     @property
@@ -108,7 +117,7 @@ class _Source:
         return packed[self.piece.first : self.piece.last]
 
 
-def _check_architecture(file: GGUFFile, names: set[str]) -> None:
+def _check_architecture(file: WeightFile, names: set[str]) -> None:
     architecture = file.metadata.get("general.architecture", "flux")
     if architecture != "flux":
         _unsupported(file, f'holds a model of the kind "{architecture}", not FLUX.1')
@@ -117,7 +126,9 @@ def _check_architecture(file: GGUFFile, names: set[str]) -> None:
         _unsupported(file, "holds none of FLUX.1's layers")
 
 
-def _pieces_by_target(file: GGUFFile, names: dict[str, str], model: FluxTransformer2DModel) -> dict[str, list[_Source]]:
+def _pieces_by_target(
+    file: WeightFile, names: dict[str, str], model: FluxTransformer2DModel
+) -> dict[str, list[_Source]]:
     """The parameter's name in diffusers -> what it is made of."""
     by_bfl_name = is_bfl(names)
     found: dict[str, list[_Source]] = {}
@@ -132,7 +143,7 @@ def _pieces_by_target(file: GGUFFile, names: dict[str, str], model: FluxTransfor
     return found
 
 
-def _check_complete(file: GGUFFile, model: FluxTransformer2DModel, pieces: dict[str, list[_Source]]) -> None:
+def _check_complete(file: WeightFile, model: FluxTransformer2DModel, pieces: dict[str, list[_Source]]) -> None:
     wanted = dict(model.named_parameters())
     missing = sorted(set(wanted) - set(pieces))
     extra = sorted(set(pieces) - set(wanted))
@@ -192,10 +203,10 @@ def _parameter(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value, requires_grad=False)
 
 
-def _unsupported(file: GGUFFile, what: str) -> NoReturn:
+def _unsupported(file: WeightFile, what: str) -> NoReturn:
     raise FailureError.of(
         FailureKind.MODEL_UNSUPPORTED,
         f"The model file {file.path.name} {what}.",
-        "Choose a GGUF of FLUX.1 that belongs to this model.",
+        "Choose a file of FLUX.1 that belongs to this model.",
         str(file.path),
     )

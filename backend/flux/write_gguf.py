@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 from torch import Tensor
 
 FIRST_LAYERS = ("img_in.", "txt_in.", "time_in.", "vector_in.", "guidance_in.", "final_layer.")
-"""Layers that real FLUX files never quantise."""
+FIRST_LAYERS_OF_DIFFUSERS = ("x_embedder.", "context_embedder.", "time_text_embed.", "norm_out.", "proj_out.")
+"""Layers that real FLUX files never quantise, in both namings."""
 
 
 def bfl_tensors(state: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
@@ -93,6 +94,7 @@ def tensor_type(
         return GGMLQuantizationType.F32
     if name.startswith("final_layer."):
         return GGMLQuantizationType.F16
-    if name.startswith(FIRST_LAYERS):
+    if name.startswith((*FIRST_LAYERS, *FIRST_LAYERS_OF_DIFFUSERS)):
         return GGMLQuantizationType.BF16
-    return matrices
+    # A row is packed in whole blocks, or not at all.
+    return GGMLQuantizationType.F16 if shape[-1] % GGML_QUANT_SIZES[matrices][0] else matrices

@@ -55,7 +55,7 @@ class Preset:
 
 PRESETS = {
     "cpu": Preset(
-        1.0, 50, 1, Stage("text", 1300, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("flow", 12000, 1e-3, 150),
+        1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("flow", 12000, 1e-3, 150),
         Stage("guidance", 900, 2e-4, 50), Stage("style", 350, 2e-3, 20),
     ),
     "gpu": Preset(
