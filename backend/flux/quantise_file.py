@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -40,28 +42,45 @@ def quantise_file(source: Path, target: Path, type_name: str, on_tensor: Callabl
         )
     file = read_weights(source)
     names = without_prefix(file.tensors)
+    tensors = {name: file.tensors[names[name]] for name in sorted(names)}
+    kinds = {name: tensor_type(name, one.shape, GGMLQuantizationType[type_name]) for name, one in tensors.items()}
+    _check_room(target.parent, sum(math.prod(packed_shape(one, kinds[name])) for name, one in tensors.items()))
     partial = target.with_name(f".{target.name}.part")
     try:
-        with disk_failures(target.parent):
-            _write(partial, {name: file.tensors[names[name]] for name in sorted(names)}, type_name, on_tensor)
-            partial.replace(target)
+        with disk_failures(target.parent), closing(GGUFWriter(partial, "flux")) as writer:
+            _write_tensors(writer, tensors, kinds, on_tensor)
+        partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _write(path: Path, tensors: dict[str, PackedTensor], type_name: str, on_tensor: Callable[[int, int], None]) -> None:
-    with closing(GGUFWriter(path, "flux")) as writer:
-        _write_tensors(writer, tensors, type_name, on_tensor)
+def packed_shape(tensor: PackedTensor, kind: GGMLQuantizationType) -> tuple[int, ...]:
+    """The tensor's shape in bytes when it is packed as `kind`."""
+    block_size, block_bytes = GGML_QUANT_SIZES[kind]
+    return (*tensor.shape[:-1], tensor.shape[-1] // block_size * block_bytes)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    with disk_failures(folder):
+        free = shutil.disk_usage(folder).free
+    # The file's tables take a little more than its weights.
+    if free < 1.01 * needed + 2**20:
+        raise FailureError.of(
+            FailureKind.DISK_FULL,
+            f"The new file has {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free in {folder}.",
+            "Make room there, or choose a smaller type or another folder.",
+        )
 
 
 def _write_tensors(
-    writer: GGUFWriter, tensors: dict[str, PackedTensor], type_name: str, on_tensor: Callable[[int, int], None]
+    writer: GGUFWriter,
+    tensors: dict[str, PackedTensor],
+    kinds: dict[str, GGMLQuantizationType],
+    on_tensor: Callable[[int, int], None],
 ) -> None:
-    kinds = {name: tensor_type(name, one.shape, GGMLQuantizationType[type_name]) for name, one in tensors.items()}
     for name, tensor in tensors.items():
-        block_size, block_bytes = GGML_QUANT_SIZES[kinds[name]]
-        shape = (*tensor.shape[:-1], tensor.shape[-1] // block_size * block_bytes)
-        writer.add_tensor_info(name, shape, np.dtype(np.uint8), int(np.prod(shape)), raw_dtype=kinds[name])
+        shape = packed_shape(tensor, kinds[name])
+        writer.add_tensor_info(name, shape, np.dtype(np.uint8), math.prod(shape), raw_dtype=kinds[name])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
