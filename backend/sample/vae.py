@@ -44,9 +44,8 @@ def make_vae(device: torch.device) -> AutoencoderKL:
 
 def moved(vae: AutoencoderKL, device: torch.device) -> AutoencoderKL:
     # diffusers' `to` is typed by its decorator, without what it takes.
-    module: nn.Module = vae
-    module.to(device)
-    return vae
+    module: Any = vae
+    return module.to(device)
 
 
 @torch.no_grad()

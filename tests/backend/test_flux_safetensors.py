@@ -33,7 +33,7 @@ TYPES = {
 def loaded_weights(path: Path, config: Path) -> dict[str, torch.Tensor]:
     """Every weight of the loaded transformer, unpacked, by diffusers' names."""
     model = load_transformer(path, config, CPU, torch.float32).model
-    found = dict(model.named_parameters())
+    found: dict[str, torch.Tensor] = dict(model.named_parameters())
     for name, layer in model.named_modules():
         if isinstance(layer, QuantisedLinear):
             found[f"{name}.weight"] = dequantise(layer.packed, layer.type_name)
