@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-FloatArray = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
 
 STEP_SOFT, STEP_HARD = 0.004, 0.008
 """A step in depth begins to be a line, and is a whole line, at these shares of the picture's longer side."""
@@ -22,6 +25,8 @@ def lines_from_maps(depth: FloatArray, normal: FloatArray, projection: tuple[flo
     A plane's 1/depth (its depth, seen orthographically) is linear across the picture, so that what is left after
     continuing each side's slope is a step in depth, however grazing the plane.
     """
+    import numpy as np
+
     height, width = depth.shape
     is_orthographic = projection[14] == 0.0
     longer = max(width, height)
@@ -43,6 +48,8 @@ def lines_from_maps(depth: FloatArray, normal: FloatArray, projection: tuple[flo
 
 def _nearness(depth: FloatArray, is_orthographic: bool) -> FloatArray:
     """Greater is nearer, linear across a plane; the sky is farther than anything."""
+    import numpy as np
+
     if not is_orthographic:
         with np.errstate(divide="ignore"):
             return np.asarray(np.float32(1.0) / np.maximum(depth, np.float32(1e-9)), np.float32)
@@ -56,6 +63,8 @@ def _nearness(depth: FloatArray, is_orthographic: bool) -> FloatArray:
 
 def _mark_steps(near: FloatArray, line: FloatArray, unit: float, is_orthographic: bool) -> None:
     """Compares each pixel with the next along the last axis."""
+    import numpy as np
+
     slope = near[:, 1:] - near[:, :-1]
     before = np.zeros_like(slope)
     before[:, 1:] = slope[:, :-1]
@@ -76,6 +85,8 @@ def _mark_steps(near: FloatArray, line: FloatArray, unit: float, is_orthographic
 def _mark_folds(
     normal: FloatArray, seen: NDArray[np.bool_], line: FloatArray, low: np.float32, high: np.float32
 ) -> None:
+    import numpy as np
+
     alike = np.einsum("hwc,hwc->hw", normal[:, 1:], normal[:, :-1])
     # Against the sky, whose normal is 0, the step in depth has drawn the line already.
     strength = np.clip((high - alike) / (high - low), 0.0, 1.0) * (seen[:, 1:] & seen[:, :-1])
