@@ -16,6 +16,7 @@ import bpy
 
 from ..backend.wire import Failure, FailureError, FailureKind
 from ..backend.wire.model_names import model_names
+from ..backend.wire.request import SAMPLERS, SCHEDULES
 
 if TYPE_CHECKING:
     import argparse
@@ -62,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="0 or more (default: a new one)")
     add("--steps", type=int)
     add("--guidance", type=float)
+    add("--sampler", choices=SAMPLERS)
+    add("--schedule", choices=SCHEDULES)
     add("--controls", metavar="KINDS", help='"depth,normal:0.5,line" or "none" (default: the scene\'s settings)')
     add("--model", metavar="NAME", help="a folder in the models folder")
     add("--json", type=Path, metavar="FILE", help="write what was done, or why not, as JSON")
@@ -120,7 +123,7 @@ def _order(options: argparse.Namespace) -> Order:
     order = jobs.order_from_settings(bpy.context, new_seed=options.seed is None)
     values: dict[str, Any] = {
         name: getattr(options, name)
-        for name in ("prompt", "seed", "steps", "guidance", "model")
+        for name in ("prompt", "seed", "steps", "guidance", "model", "sampler", "schedule")
         if getattr(options, name) is not None
     }
     if options.size:

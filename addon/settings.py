@@ -34,6 +34,22 @@ DESTINATIONS = (
 )
 
 
+SAMPLER_ITEMS = (
+    ("euler", "Euler", "The plain step; what FLUX's makers use"),
+    ("heun", "Heun", "Looks at both ends of each step: better with few steps, and twice as slow"),
+    ("dpmpp_2m", "DPM++ 2M", "Remembers the step before: better with few steps, at no cost"),
+    ("unipc", "UniPC", "Corrects each step by the next: the best with 8 to 15 steps, at no cost"),
+    ("lcm", "LCM", "For few-step models: new noise after each step"),
+    ("euler_ancestral", "Euler Ancestral", "New noise after each step: livelier, and never settles with more steps"),
+)
+SCHEDULE_ITEMS = (
+    ("simple", "Simple", "Even steps, shifted to the picture's size; what FLUX's makers use"),
+    ("beta", "Beta", "More steps at the start and the end: form and fine detail"),
+    ("karras", "Karras", "More steps at the end: fine detail"),
+    ("exponential", "Exponential", "Most steps at the end"),
+)
+
+
 class GrisailleControl(bpy.types.PropertyGroup):
     """One ControlNet input."""
 
@@ -128,6 +144,8 @@ class GrisailleSettings(bpy.types.PropertyGroup):
         max=100.0,
         soft_max=10.0,
     )
+    sampler: bpy.props.EnumProperty(name="Sampler", description="How the steps are taken", items=SAMPLER_ITEMS)
+    schedule: bpy.props.EnumProperty(name="Schedule", description="Where the steps are taken", items=SCHEDULE_ITEMS)
     model_name: bpy.props.StringProperty(
         name="Model Name", description="The folder of the model; empty for the first there is"
     )
@@ -201,6 +219,8 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         steps=settings.steps,
         guidance=round(settings.guidance, 4),
         model=chosen_model(settings),
+        sampler=settings.sampler,
+        schedule=settings.schedule,
         controls=controls(settings),
     )
 
@@ -212,6 +232,7 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     settings.width, settings.height = request.width, request.height
     settings.seed, settings.seed_locked = min(request.seed, SEED_MAX), True
     settings.steps, settings.guidance = request.steps, request.guidance
+    settings.sampler, settings.schedule = request.sampler, request.schedule
     settings.model_name = request.model
     by_kind = {control.kind: control for control in request.controls}
     for kind in CONTROL_KINDS:

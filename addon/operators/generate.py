@@ -24,6 +24,8 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     steps: bpy.props.IntProperty(name="Steps", options={"SKIP_SAVE"})
     guidance: bpy.props.FloatProperty(name="Guidance", options={"SKIP_SAVE"})
     model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})
+    sampler: bpy.props.EnumProperty(name="Sampler", items=settings.SAMPLER_ITEMS, options={"SKIP_SAVE"})
+    schedule: bpy.props.EnumProperty(name="Schedule", items=settings.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
     controls: bpy.props.StringProperty(name="Controls", description='As "depth,normal:0.5"', options={"SKIP_SAVE"})
     camera: bpy.props.StringProperty(name="Camera", options={"SKIP_SAVE"})
     source: bpy.props.EnumProperty(name="View", items=settings.SOURCES, options={"SKIP_SAVE"})
@@ -34,7 +36,7 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
 
     def order(self, context: bpy.types.Context) -> jobs.Order:
         order = jobs.order_from_settings(context, new_seed=not self._given("seed"))
-        names = ("prompt", "width", "height", "seed", "steps", "guidance", "model")
+        names = ("prompt", "width", "height", "seed", "steps", "guidance", "model", "sampler", "schedule")
         values = {name: getattr(self, name) for name in names if self._given(name)}
         if self._given("controls"):
             values["controls"] = settings.parse_controls(self.controls)

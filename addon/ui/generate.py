@@ -63,6 +63,8 @@ def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:
     row.prop(chosen, "seed_locked", text="", icon="LOCKED" if chosen.seed_locked else "UNLOCKED")
     layout.prop(chosen, "steps")
     layout.prop(chosen, "guidance")
+    layout.prop(chosen, "sampler")
+    layout.prop(chosen, "schedule")
 
 
 def _draw_jobs(layout: Any, context: bpy.types.Context) -> None:

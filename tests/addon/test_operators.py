@@ -24,11 +24,12 @@ def begin(**changes: object) -> str:
 
 
 def test_generate_blocks_and_leaves_a_packed_picture(fake_link: FakeLink) -> None:
-    done = ops().generate(prompt="a clay pot", seed=7, controls="depth,normal:0.5", **SMALL)
+    done = ops().generate(prompt="a clay pot", seed=7, controls="depth,normal:0.5", sampler="unipc", **SMALL)
     assert done == {"FINISHED"}
     entry = bpy.context.scene.grisaille_history[0]
     request, maps, origin = fake_link.submitted[entry.job_id]
     assert (request.prompt, request.seed, request.width, request.model) == ("a clay pot", 7, 64, "tiny")
+    assert (request.sampler, request.schedule) == ("unipc", "simple")
     assert [(c.kind, c.strength) for c in request.controls] == [("depth", 0.7), ("normal", 0.5)]
     assert maps.depth.shape == (64, 64) and maps.normal.shape == (64, 64, 3) and maps.line is None
     assert bytes(entry.image.packed_file.data) == png(64, 64)

@@ -19,11 +19,13 @@ def test_all_settings_reach_the_request_and_come_back(fake_link: FakeLink) -> No
     settings, chosen = module("addon.settings"), scene().grisaille
     chosen.prompt, chosen.steps, chosen.guidance = "moss on stone", 12, 2.5
     chosen.use_depth, chosen.use_normal, chosen.use_line = False, True, True
+    chosen.sampler, chosen.schedule = "unipc", "beta"
     chosen.normal.strength, chosen.line.start, chosen.line.end = 0.3, 0.1, 0.6
     request = settings.to_request(chosen, 512, 256, 9)
     request.check()
     assert (request.prompt, request.width, request.height, request.seed) == ("moss on stone", 512, 256, 9)
     assert (request.steps, request.guidance, request.model) == (12, 2.5, "tiny")
+    assert (request.sampler, request.schedule) == ("unipc", "beta")
     assert [(c.kind, c.strength, c.start, c.end) for c in request.controls] == [
         ("normal", 0.3, 0.0, 1.0),
         ("line", 0.7, 0.1, 0.6),
@@ -31,6 +33,12 @@ def test_all_settings_reach_the_request_and_come_back(fake_link: FakeLink) -> No
     other = bpy.data.scenes.new("other").grisaille  # pyright: ignore[reportAttributeAccessIssue]
     settings.from_request(other, request)
     assert settings.to_request(other, other.width, other.height, other.seed) == request
+
+
+def test_every_sampler_and_schedule_can_be_chosen(fake_link: FakeLink) -> None:
+    request, properties = module("backend.wire.request"), scene().grisaille.bl_rna.properties
+    assert tuple(item.identifier for item in properties["sampler"].enum_items) == request.SAMPLERS
+    assert tuple(item.identifier for item in properties["schedule"].enum_items) == request.SCHEDULES
 
 
 @pytest.mark.parametrize(
