@@ -36,6 +36,9 @@ SIGMA_MEAN, SIGMA_SPREAD, SIGMA_EVEN = 1.5, 1.1, 0.25
 """Noise levels are logit-normal with this mean and spread, but for a share that is drawn evenly. Caption and control
 matter almost only near pure noise, where the usual mean of 0 seldom goes."""
 EMA = 0.998
+CONTROL_SHARES = (0.5, 0.2)
+"""How much of the control each of the ControlNet's outputs, one for the double blocks and one for the single blocks,
+hands on at the start."""
 GUIDANCE_MAX = 5.0
 GUIDANCE_SLOPE = 0.5
 """The classifier-free guidance that the guidance g stands for is 1 + slope x (g - 1): what users know from FLUX.1-dev,
@@ -74,10 +77,14 @@ class Painter(nn.Module):
                 if isinstance(part, nn.Linear) and ("norm" in name):
                     nn.init.zeros_(part.weight)
                     nn.init.zeros_(part.bias)
+        # From the start the ControlNet hands the control on, and nothing of the noise: what it adds after every block
+        # would drown the transformer's own stream.
+        nn.init.zeros_(self.controlnet.x_embedder.weight)
+        nn.init.zeros_(self.controlnet.x_embedder.bias)
         outputs: list[Any] = [*self.controlnet.controlnet_blocks, *self.controlnet.controlnet_single_blocks]
-        for output in outputs:
+        for output, share in zip(outputs, CONTROL_SHARES, strict=True):
             nn.init.eye_(output.weight)
-            output.weight.data.mul_(0.5)
+            output.weight.data.mul_(share)
         nn.init.zeros_(self.transformer.proj_out.weight)
         nn.init.kaiming_uniform_(self.controlnet.controlnet_x_embedder.weight, a=5**0.5)
 
