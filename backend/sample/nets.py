@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .model_files import vae_config
+
 TITLE = "Sample model: knows only simple things"
 LATENT_CHANNELS = 16
 TEXT_TOKENS = 40
@@ -27,22 +29,7 @@ CONTROLNET: dict[str, Any] = {
     "num_single_layers": 1,
     "num_mode": 3,
 }
-VAE: dict[str, Any] = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [16, 32, 64, 128],
-    "layers_per_block": 1,
-    "latent_channels": LATENT_CHANNELS,
-    "norm_num_groups": 8,
-    "sample_size": 256,
-    "scaling_factor": 1.0,
-    "shift_factor": 0.0,
-    "use_quant_conv": False,
-    "use_post_quant_conv": False,
-    "mid_block_add_attention": True,
-}
+VAE = vae_config((16, 32, 64, 128), scaling_factor=1.0, shift_factor=0.0)
 SHIFT = 3.0
 SCHEDULER: dict[str, Any] = {
     "_class_name": "FlowMatchEulerDiscreteScheduler",

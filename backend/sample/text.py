@@ -6,7 +6,6 @@ already says which colour belongs to which thing, and the transformer need not f
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from ..flux.text import TextEncoders
+from .model_files import clip_config, t5_config, write_clip_tokenizer, write_t5_tokenizer
 from .nets import TEXT_TOKENS, TEXT_WIDTH
 from .training import Stage, run_stage
 from .world.captions import NOUNS, random_caption, words
@@ -44,23 +43,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 
 def write_tokenizers(folder: Path) -> tuple[int, int]:
     """Writes tokenizer/ (CLIP's) and tokenizer_2/ (T5's); returns how many words each knows."""
-    return _write_clip_tokenizer(folder / "tokenizer"), _write_t5_tokenizer(folder / "tokenizer_2")
-
-
-def _write_clip_tokenizer(folder: Path) -> int:
-    """Byte pairs, merged until each word of the grammar is one token; other words fall into letters."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = byte_pair_merges(words())
-    known = [*letters, *(f"{letter}</w>" for letter in letters), *(first + second for first, second in merges)]
-    vocabulary = list(dict.fromkeys([*known, "<|startoftext|>", "<|endoftext|>"]))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}), encoding="utf-8")
-    lines = ["#version: 0.2", *(f"{first} {second}" for first, second in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>", **special}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    return len(vocabulary)
+    clip_words = write_clip_tokenizer(folder / "tokenizer", byte_pair_merges(words()))
+    return clip_words, write_t5_tokenizer(folder / "tokenizer_2", t5_pieces(), TEXT_TOKENS)
 
 
 def byte_pair_merges(vocabulary: Sequence[str]) -> list[tuple[str, str]]:
@@ -88,52 +72,20 @@ def _merged(parts: list[str], pair: tuple[str, str]) -> list[str]:
     return found
 
 
-def _write_t5_tokenizer(folder: Path) -> int:
+def t5_pieces() -> list[tuple[str, float]]:
     """Words as pieces; what is no word falls into letters."""
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -6.0)]
     # transformers builds the normaliser anew, without lower case: words with a capital are pieces of their own.
     both = dict.fromkeys(form for word in words() for form in (word, word.capitalize()))
-    pieces += [(f"\u2581{word}", -3.0) for word in both]
-    pieces += [(chr(code), -8.0) for code in range(0x21, 0x7F)]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "extra_ids": 0}
-    config = {"tokenizer_class": "T5TokenizerFast", "model_max_length": TEXT_TOKENS, **special}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    return len(pieces)
+    letters = [(chr(code), -8.0) for code in range(0x21, 0x7F)]
+    return [("\u2581", -6.0), *((f"\u2581{word}", -3.0) for word in both), *letters]
 
 
 def make_encoders(folder: Path) -> TextEncoders:
     """Untrained encoders, and their tokenizers in `folder`."""
     clip_words, t5_words = write_tokenizers(folder)
     torch.manual_seed(1)
-    clip = CLIPTextConfig(
-        vocab_size=clip_words,
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=77,
-        bos_token_id=clip_words - 2,
-        eos_token_id=clip_words - 1,
-        pad_token_id=clip_words - 1,
-        architectures=["CLIPTextModel"],
-    )
-    t5 = T5Config(
-        vocab_size=t5_words,
-        d_model=TEXT_WIDTH,
-        d_kv=32,
-        d_ff=256,
-        num_layers=3,
-        num_heads=4,
-        dropout_rate=0.0,
-        feed_forward_proj="gated-gelu",
-        architectures=["T5EncoderModel"],
-    )
+    clip = CLIPTextConfig(**clip_config(clip_words, TEXT_WIDTH, inner=256, layers=2, heads=4))
+    t5 = T5Config(**t5_config(t5_words, TEXT_WIDTH, inner=256, layers=3, heads=4))
     return TextEncoders(
         CLIPTextModel(clip),
         CLIPTokenizer.from_pretrained(str(folder / "tokenizer")),
