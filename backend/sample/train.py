@@ -1,7 +1,7 @@
 """Makes the sample model from nothing:  python -m backend.sample.train --preset cpu
 
-Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, flow, guidance, style, export.
-Look at the contact sheets in the work folder while it runs.
+Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, guidance, style,
+export. Look at the contact sheets in the work folder while it runs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from gguf import GGMLQuantizationType
 from torch import Tensor
 
 from ..flux.text import TextEncoders
 from . import model_folder
 from .dataset import make_dataset
 from .export import export_model
-from .flow import WHOLE_FROM, Batches, Painter, train_flow, train_guidance
+from .flow import Batches, Painter, train_control, train_flow, train_guidance
 from .latent_data import encode_dataset, load_latents
 from .painting import draw_sheet, save_sheet
 from .style import FILE, train_style
@@ -31,12 +32,18 @@ from .text import make_encoders, train_text
 from .training import Stage
 from .vae import fit_scale, load_pictures, make_vae, train_vae
 
+FLOAT_FOLDER = "float"
+"""In the work folder: the model before it was quantised, to compare with."""
 DEFAULT_WORK = Path.home() / ".cache" / "grisaille" / "sample"
 SIZES = {
     "256x256": 0.4, "320x208": 0.1, "208x320": 0.1, "128x128": 0.06, "512x512": 0.17, "640x384": 0.04,
     "384x640": 0.04, "320x192": 0.02, "192x320": 0.02, "768x768": 0.03, "384x384": 0.02,
 }  # fmt: skip
 """How often each size is drawn; those of half a rendered size come from its shards."""
+
+
+CONTROL_TIMES = 2
+"""The control stage's steps see so many times as many pictures: its net is small."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Preset:
     batch: int
     text: Stage
     vae: Stage
+    control: Stage
     flow: Stage
     guidance: Stage
     style: Stage
@@ -55,16 +63,16 @@ class Preset:
 
 PRESETS = {
     "cpu": Preset(
-        1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("flow", 12000, 1e-3, 150),
-        Stage("guidance", 900, 2e-4, 50), Stage("style", 350, 2e-3, 20),
+        1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
+        Stage("flow", 5000, 1.2e-3, 150), Stage("guidance", 300, 2e-4, 30), Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(
-        8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("flow", 30000, 1.5e-3, 500),
-        Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
+        8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("control", 6000, 2e-3, 200),
+        Stage("flow", 30000, 1.5e-3, 500), Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
     ),
     "try": Preset(
-        0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("flow", 4, 1e-3, 2),
-        Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
+        0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("control", 2, 1e-3, 2),
+        Stage("flow", 4, 1e-3, 2), Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
     ),
 }  # fmt: skip
 
@@ -112,6 +120,7 @@ class Training:
         painter = self.guidance(painter, vae, encoders)
         if until == "guidance":
             return
+        export_model(self.work / FLOAT_FOLDER, painter, vae, encoders, GGMLQuantizationType.F16)
         print(export_model(out, painter, vae, encoders))
         show = self._show("style", vae, encoders, 3.5)
         train_style(self.work, painter, vae, encoders, self.preset.style, show)
@@ -141,17 +150,19 @@ class Training:
     def flow(self, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         torch.manual_seed(5)
         painter = Painter().to(self.device)
-        whole_from = round(WHOLE_FROM * self.preset.flow.steps)
-        batches = self._batches(encoders, whole_from)
+        stage = self.preset.control
+        # Its steps all see few tokens.
+        train_control(self.work, painter, self._batches(encoders, 10 * stage.steps, CONTROL_TIMES), stage)
+        batches = self._batches(encoders, self.preset.flow.steps)
         return train_flow(self.work, painter, batches, self.preset.flow, self._show("flow", vae, encoders, 1.0))
 
     def guidance(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         show = self._show("guidance", vae, encoders, 3.5)
         return train_guidance(self.work, painter, self._batches(encoders, 0), self.preset.guidance, show)
 
-    def _batches(self, encoders: TextEncoders, whole_from: int) -> Batches:
+    def _batches(self, encoders: TextEncoders, steps: int, times: int = 1) -> Batches:
         groups = load_latents(self.work / "latents", SIZES.__contains__)
-        return Batches(groups, encoders, self.device, SIZES, whole_from, self.preset.batch)
+        return Batches(groups, encoders, self.device, SIZES, steps, times * self.preset.batch)
 
     def _show(self, name: str, vae: AutoencoderKL, encoders: TextEncoders, guidance: float) -> Any:
         def show(step: int, painter: Painter) -> None:
