@@ -1,6 +1,8 @@
 """The sample model's figures, through the product's own production, on things that never occur in training.
 
-python -m backend.sample.figures --judge FILE [--captures FOLDER]      prints them, writes them beside the model
+python -m backend.sample.figures --judge FILE [--exact FOLDER] [--captures FOLDER]
+
+prints them and writes them beside the model.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from PIL import Image
 
 from ..production import Production
 from ..wire import Control, ControlMaps, GenerationRequest, GenerationResult
+from ..wire.model_names import shipped_models
 from . import NAME, model_folder
 from .dataset import make_scene
 from .judge import CLEAR_LIGHTS, ColourJudge, MaterialJudge, colour_judges, edge_recall, load_judge
@@ -180,6 +183,15 @@ def psnr(one: Picture, other: Picture) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255.0**2 / error))
 
 
+def quantisation_psnr(paint: Painting, exact: Painting, cases: Sequence[Case]) -> float:
+    """Decibels between the pictures of the quantised model and of the exact one, a mean over cases."""
+    found = []
+    for index, case in enumerate(cases):
+        prompt = plain_caption(look_for(case, index))
+        found.append(psnr(paint(case, prompt, "normal", index), exact(case, prompt, "normal", index)))
+    return float(np.mean(found))
+
+
 def captured_cases(folder: Path) -> list[Case]:
     """The captures that tools/ten_scenes.py wrote, by name."""
     found = []
@@ -210,9 +222,9 @@ def vae_psnr(model: Path, count: int = 24) -> float:
     return float(np.mean(found))
 
 
-def all_figures(production: Production, judge: MaterialJudge, captures: Path | None) -> dict[str, Any]:
-    """Every figure of the card, at full count."""
-    paint, cases = Painting(production), held_out_cases(24)
+def all_figures(models: Path, judge: MaterialJudge, exact: Path | None, captures: Path | None) -> dict[str, Any]:
+    """Every figure of the card, at full count. models, exact: folders with the model and with its float16 form."""
+    paint, cases = Painting(Production(models)), held_out_cases(24)
     judges = colour_judges()
     figures: dict[str, Any] = {
         "VAE PSNR, dB": vae_psnr(model_folder()),
@@ -223,6 +235,8 @@ def all_figures(production: Production, judge: MaterialJudge, captures: Path | N
         "edge recall by strength 0, 0.33, 0.67, 1": strength_figures(paint, cases[:8]),
         "colour margin by guidance 1, 2, 3.5, 5": obedience(paint, cases, judges[0], (1.0, 2.0, 3.5, 5.0)),
     }
+    if exact is not None:
+        figures["PSNR of Q8_0 against fp16, dB"] = quantisation_psnr(paint, Painting(Production(exact)), cases[:12])
     if captures is not None:
         real = captured_cases(captures)
         figures["edge recall, Blender captures"] = edge_figures(paint, real)
@@ -233,10 +247,11 @@ def all_figures(production: Production, judge: MaterialJudge, captures: Path | N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", type=Path, required=True, help="the material judge's weights (backend.sample.judge)")
+    parser.add_argument("--exact", type=Path, help="where the model is in float16 (the training's work folder / float)")
     parser.add_argument("--captures", type=Path, help="what tools/ten_scenes.py wrote")
     parser.add_argument("--out", type=Path, default=model_folder() / "figures.json")
     arguments = parser.parse_args()
-    figures = all_figures(Production(arguments.out.parent), load_judge(arguments.judge), arguments.captures)
+    figures = all_figures(shipped_models(), load_judge(arguments.judge), arguments.exact, arguments.captures)
     text = json.dumps(figures, indent=1)
     arguments.out.write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -25,6 +25,7 @@ from backend.sample.figures import (
     material_figure,
     obedience,
     psnr,
+    quantisation_psnr,
     strength_figures,
     vae_psnr,
 )
@@ -98,11 +99,7 @@ def test_more_guidance_is_more_obedience(painting: Painting) -> None:
 def test_eight_bits_change_the_picture_little(painting: Painting, tmp_path: Path) -> None:
     write_float_copy(model_folder(), tmp_path / "float")
     exact = Painting(Production(tmp_path, "cpu"), "float")
-    found = []
-    for index, case in enumerate(cases()[:6]):
-        prompt = plain_caption(look_for(case, index))
-        found.append(psnr(painting(case, prompt, "normal", index), exact(case, prompt, "normal", index)))
-    assert np.mean(found) >= 35.0, found
+    assert quantisation_psnr(painting, exact, cases()[:6]) >= 35.0
 
 
 def test_unknown_words_do_no_harm(painting: Painting) -> None:
