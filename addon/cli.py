@@ -61,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
     add("--camera", default="", metavar="NAME", help="the camera to look through (default: the scene's)")
     add("--size", type=_size, metavar="WIDTHxHEIGHT", help="in pixels (default: the scene's settings)")
     add("--seed", type=int, help="0 or more (default: a new one)")
+    add(
+        "--negative-prompt", metavar="TEXT", help="what the picture should not show; makes each step take twice as long"
+    )
+    add("--true-cfg", type=float, metavar="SCALE", help="how strongly the negative prompt acts, above 1 (default: 2)")
     add("--steps", type=int)
     add("--guidance", type=float)
     add("--sampler", choices=SAMPLERS)
@@ -126,6 +130,9 @@ def _order(options: argparse.Namespace) -> Order:
         for name in ("prompt", "seed", "steps", "guidance", "model", "sampler", "schedule")
         if getattr(options, name) is not None
     }
+    if options.negative_prompt is not None or options.true_cfg is not None:
+        prompt = order.request.negative_prompt if options.negative_prompt is None else options.negative_prompt
+        values |= settings.negative(prompt, options.true_cfg)
     if options.size:
         values["width"], values["height"] = options.size
     if options.controls is not None:

@@ -9,9 +9,12 @@ import bpy
 
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
+from ..backend.wire.request import TRUE_CFG_MAX
 from . import preferences, state
 
 SEED_MAX = 2**31 - 1
+TRUE_CFG = 2.0
+"""What a negative prompt takes where nothing else is said."""
 """Blender's integer properties end here, half-way through the Request's range."""
 SIZE_MODES = (
     ("MATCH_CAMERA", "Match Camera", "The render size, in steps of 16 pixels"),
@@ -144,6 +147,17 @@ class GrisailleSettings(bpy.types.PropertyGroup):
         max=100.0,
         soft_max=10.0,
     )
+    negative_prompt: bpy.props.StringProperty(
+        name="Negative Prompt", description="What the picture should not show. Each step then takes twice as long"
+    )
+    true_cfg: bpy.props.FloatProperty(
+        name="True CFG",
+        description="How strongly the picture turns from the negative prompt; lower Guidance to about 1 with it",
+        default=TRUE_CFG,
+        min=1.01,
+        max=TRUE_CFG_MAX,
+        soft_max=6.0,
+    )
     sampler: bpy.props.EnumProperty(name="Sampler", description="How the steps are taken", items=SAMPLER_ITEMS)
     schedule: bpy.props.EnumProperty(name="Schedule", description="Where the steps are taken", items=SCHEDULE_ITEMS)
     model_name: bpy.props.StringProperty(
@@ -221,8 +235,24 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         model=chosen_model(settings),
         sampler=settings.sampler,
         schedule=settings.schedule,
+        **negative(settings.negative_prompt, _true_cfg(settings)),
         controls=controls(settings),
     )
+
+
+def negative(prompt: str, true_cfg: float | None = None) -> dict[str, Any]:
+    """The Request's fields for a negative prompt. Without one, CFG stays 1: it would cost a second pass a step.
+
+    true_cfg: as it was given, so that one without a prompt is refused, not forgotten.
+    """
+    if not prompt.strip():
+        return {"negative_prompt": "", "true_cfg": 1.0 if true_cfg is None else true_cfg}
+    return {"negative_prompt": prompt, "true_cfg": TRUE_CFG if true_cfg is None else true_cfg}
+
+
+def _true_cfg(settings: GrisailleSettings) -> float | None:
+    """The panel shows it beside a negative prompt only."""
+    return round(settings.true_cfg, 4) if settings.negative_prompt.strip() else None
 
 
 def from_request(settings: GrisailleSettings, request: GenerationRequest) -> None:
@@ -233,6 +263,8 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     settings.seed, settings.seed_locked = min(request.seed, SEED_MAX), True
     settings.steps, settings.guidance = request.steps, request.guidance
     settings.sampler, settings.schedule = request.sampler, request.schedule
+    settings.negative_prompt = request.negative_prompt
+    settings.true_cfg = request.true_cfg if request.true_cfg > 1.0 else TRUE_CFG
     settings.model_name = request.model
     by_kind = {control.kind: control for control in request.controls}
     for kind in CONTROL_KINDS:

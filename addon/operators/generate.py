@@ -23,6 +23,8 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     seed: bpy.props.IntProperty(name="Seed", options={"SKIP_SAVE"})
     steps: bpy.props.IntProperty(name="Steps", options={"SKIP_SAVE"})
     guidance: bpy.props.FloatProperty(name="Guidance", options={"SKIP_SAVE"})
+    negative_prompt: bpy.props.StringProperty(name="Negative Prompt", options={"SKIP_SAVE"})
+    true_cfg: bpy.props.FloatProperty(name="True CFG", options={"SKIP_SAVE"})
     model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})
     sampler: bpy.props.EnumProperty(name="Sampler", items=settings.SAMPLER_ITEMS, options={"SKIP_SAVE"})
     schedule: bpy.props.EnumProperty(name="Schedule", items=settings.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
@@ -38,6 +40,9 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
         order = jobs.order_from_settings(context, new_seed=not self._given("seed"))
         names = ("prompt", "width", "height", "seed", "steps", "guidance", "model", "sampler", "schedule")
         values = {name: getattr(self, name) for name in names if self._given(name)}
+        if self._given("negative_prompt") or self._given("true_cfg"):
+            prompt = self.negative_prompt if self._given("negative_prompt") else order.request.negative_prompt
+            values |= settings.negative(prompt, self.true_cfg if self._given("true_cfg") else None)
         if self._given("controls"):
             values["controls"] = settings.parse_controls(self.controls)
         # A viewport is not what a script looks through, unless it says so.

@@ -24,6 +24,7 @@ class GRISAILLE_PT_generate(bpy.types.Panel):
         layout = self.layout
         chosen = settings.of(context.scene)
         layout.prop(chosen, "prompt", text="", placeholder="Describe the picture")
+        layout.prop(chosen, "negative_prompt", text="", placeholder="What it should not show")
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
@@ -63,6 +64,9 @@ def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:
     row.prop(chosen, "seed_locked", text="", icon="LOCKED" if chosen.seed_locked else "UNLOCKED")
     layout.prop(chosen, "steps")
     layout.prop(chosen, "guidance")
+    if chosen.negative_prompt.strip():
+        layout.prop(chosen, "true_cfg")
+        _note(layout, "The negative prompt doubles the time")
     layout.prop(chosen, "sampler")
     layout.prop(chosen, "schedule")
 

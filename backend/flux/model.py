@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 
 from ..wire import FailureError, FailureKind, GenerationRequest
 from .controls import ControlNetSteering, step_weights
-from .denoise import denoise
+from .denoise import Negative, denoise
 from .forward import Conditions, prepare
 from .latents import image_positions, noise, pack, unpack
 from .load_parts import load_part, load_shift, load_tokenizer
@@ -143,6 +143,7 @@ class PictureJob:
     rows: int = field(init=False)
     columns: int = field(init=False)
     conditions: Conditions = field(init=False)
+    negative: Conditions | None = field(init=False, default=None)
     steering: list[ControlNetSteering] = field(init=False, default_factory=list)
     tokens: Tensor = field(init=False)
 
@@ -154,10 +155,14 @@ class PictureJob:
         self.calls = SAMPLERS[self.request.sampler].calls(self.sigmas)
 
     def read_text(self) -> None:
-        text, pooled = self.model.encode_prompt(self.request.prompt)
-        levels = self.calls.levels
+        self.conditions = self._conditions(self.request.prompt)
+        if self.request.true_cfg > 1.0:
+            self.negative = self._conditions(self.request.negative_prompt)
+
+    def _conditions(self, prompt: str) -> Conditions:
+        text, pooled = self.model.encode_prompt(prompt)
         positions = image_positions(self.rows, self.columns).to(self.model.device)
-        self.conditions = Conditions(text, pooled, positions, levels, self.request.guidance)
+        return Conditions(text, pooled, positions, self.calls.levels, self.request.guidance)
 
     def read_control(self, control: ControlInput) -> None:
         """Takes one control in: its net, its picture through the VAE, its weights by step."""
@@ -180,11 +185,13 @@ class PictureJob:
     def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
         net = self.model.transformer.model
+        negative = Negative(prepare(net, self.negative), self.request.true_cfg) if self.negative else None
         self.tokens = denoise(
             net,
             self.start_noise().to(self.model.device),
             self.sigmas,
             prepare(net, self.conditions),
+            negative,
             self.steering,
             SAMPLERS[self.request.sampler],
             on_step,

@@ -20,6 +20,7 @@ SIZE_MIN = 64
 SIZE_MAX = 4096
 PIXELS_MAX = 2048 * 2048
 STEPS_MAX = 200
+TRUE_CFG_MAX = 20.0
 SEED_MAX = 2**32 - 1
 PROMPT_MAX = 10_000
 
@@ -64,6 +65,8 @@ class GenerationRequest:
     """Everything that decides the pixels. Two equal Requests with equal maps make equal pictures.
 
     width, height: pixels, multiples of 16. seed: 0..2**32 - 1. guidance: FLUX's distilled guidance (not CFG).
+    true_cfg: how far to go from the picture of negative_prompt to that of prompt, 1..20; above 1 each step takes two
+    passes, and at 1 there is no negative prompt.
     model: a name from the catalogue or a folder in the models folder, never a path.
     """
 
@@ -77,6 +80,8 @@ class GenerationRequest:
     model: str = "sample"
     sampler: str = "euler"
     schedule: str = "simple"
+    negative_prompt: str = ""
+    true_cfg: float = 1.0
     controls: tuple[Control, ...] = ()
 
     def check(self) -> None:
@@ -86,12 +91,18 @@ class GenerationRequest:
             raise _bad(f"There is no task called {self.task!r}.", f"Use one of {', '.join(TASKS)}.")
         if self.task == "text_to_image" and not self.prompt.strip():
             raise _bad("The prompt is empty.", "Describe the picture in a few words.")
-        if len(self.prompt) > PROMPT_MAX:
-            raise _bad(f"The prompt has {len(self.prompt):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
+        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
+            if len(text) > PROMPT_MAX:
+                raise _bad(f"The {name} has {len(text):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
         check_size(self.width, self.height)
         _check_number("the seed", self.seed, 0, SEED_MAX)
         _check_number("the number of steps", self.steps, 1, STEPS_MAX)
         _check_number("guidance", self.guidance, 0.0, 100.0)
+        _check_number("true CFG", self.true_cfg, 1.0, TRUE_CFG_MAX)
+        if self.negative_prompt.strip() and self.true_cfg == 1.0:
+            raise _bad("At a true CFG of 1 the negative prompt does nothing.", "Raise true CFG to about 2.")
+        if self.true_cfg > 1.0 and not self.negative_prompt.strip():
+            raise _bad("True CFG is above 1 without a negative prompt.", "Say what the picture should not show.")
         self._check_names()
         kinds = [control.kind for control in self.controls]
         for control in self.controls:
@@ -100,7 +111,7 @@ class GenerationRequest:
             raise _bad("A control is there twice.", "Keep one control of each kind.")
 
     def _check_types(self) -> None:
-        for name in ("prompt", "task", "model", "sampler", "schedule"):
+        for name in ("prompt", "negative_prompt", "task", "model", "sampler", "schedule"):
             if not isinstance(getattr(self, name), str):
                 raise _bad(f"The field {name} is not text.", "Give it as a string.")
         for name in ("width", "height", "seed", "steps"):

@@ -30,6 +30,7 @@ def test_generate_blocks_and_leaves_a_packed_picture(fake_link: FakeLink) -> Non
     request, maps, origin = fake_link.submitted[entry.job_id]
     assert (request.prompt, request.seed, request.width, request.model) == ("a clay pot", 7, 64, "tiny")
     assert (request.sampler, request.schedule) == ("unipc", "simple")
+    assert (request.negative_prompt, request.true_cfg) == ("", 1.0)
     assert [(c.kind, c.strength) for c in request.controls] == [("depth", 0.7), ("normal", 0.5)]
     assert maps.depth.shape == (64, 64) and maps.normal.shape == (64, 64, 3) and maps.line is None
     assert bytes(entry.image.packed_file.data) == png(64, 64)
@@ -38,6 +39,22 @@ def test_generate_blocks_and_leaves_a_packed_picture(fake_link: FakeLink) -> Non
     assert json.loads(entry.image["grisaille_view"])["camera_name"] == "Camera"
     assert origin["session"] == module("addon.state").get().session
     assert fake_link.acknowledged == [], "it is on disk until a saved file holds it"
+
+
+def test_a_negative_prompt_brings_true_cfg(fake_link: FakeLink) -> None:
+    def asked(**given: object) -> tuple[str, float]:
+        ops().generate(prompt="a clay pot", controls="none", **SMALL, **given)
+        request = fake_link.submitted[bpy.context.scene.grisaille_history[0].job_id][0]
+        return request.negative_prompt, request.true_cfg
+
+    assert asked(negative_prompt="fog") == ("fog", 2.0)
+    assert asked(negative_prompt="fog", true_cfg=3.0) == ("fog", 3.0)
+    bpy.context.scene.grisaille.negative_prompt = "rain"
+    assert asked(true_cfg=4.0) == ("rain", 4.0)
+    assert asked(negative_prompt="") == ("", 1.0)
+    bpy.context.scene.grisaille.negative_prompt = ""
+    with pytest.raises(RuntimeError, match="without a negative prompt"):
+        asked(true_cfg=4.0)
 
 
 def test_settings_are_the_defaults_and_the_seed_is_new_unless_locked(fake_link: FakeLink) -> None:

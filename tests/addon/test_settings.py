@@ -20,12 +20,14 @@ def test_all_settings_reach_the_request_and_come_back(fake_link: FakeLink) -> No
     chosen.prompt, chosen.steps, chosen.guidance = "moss on stone", 12, 2.5
     chosen.use_depth, chosen.use_normal, chosen.use_line = False, True, True
     chosen.sampler, chosen.schedule = "unipc", "beta"
+    chosen.negative_prompt, chosen.true_cfg = "fog", 3.5
     chosen.normal.strength, chosen.line.start, chosen.line.end = 0.3, 0.1, 0.6
     request = settings.to_request(chosen, 512, 256, 9)
     request.check()
     assert (request.prompt, request.width, request.height, request.seed) == ("moss on stone", 512, 256, 9)
     assert (request.steps, request.guidance, request.model) == (12, 2.5, "tiny")
     assert (request.sampler, request.schedule) == ("unipc", "beta")
+    assert (request.negative_prompt, request.true_cfg) == ("fog", 3.5)
     assert [(c.kind, c.strength, c.start, c.end) for c in request.controls] == [
         ("normal", 0.3, 0.0, 1.0),
         ("line", 0.7, 0.1, 0.6),
@@ -33,6 +35,14 @@ def test_all_settings_reach_the_request_and_come_back(fake_link: FakeLink) -> No
     other = bpy.data.scenes.new("other").grisaille  # pyright: ignore[reportAttributeAccessIssue]
     settings.from_request(other, request)
     assert settings.to_request(other, other.width, other.height, other.seed) == request
+
+
+def test_without_a_negative_prompt_there_is_no_second_pass(fake_link: FakeLink) -> None:
+    settings, chosen = module("addon.settings"), scene().grisaille
+    chosen.prompt, chosen.negative_prompt, chosen.true_cfg = "moss", " ", 4.0
+    request = settings.to_request(chosen, 64, 64, 1)
+    request.check()
+    assert (request.negative_prompt, request.true_cfg) == ("", 1.0)
 
 
 def test_every_sampler_and_schedule_can_be_chosen(fake_link: FakeLink) -> None:

@@ -83,6 +83,14 @@ def test_the_tab_has_what_an_artist_needs(fake_link: FakeLink) -> None:
     assert bpy.types.GRISAILLE_PT_generate.bl_category == "Grisaille"  # pyright: ignore
 
 
+def test_what_a_negative_prompt_costs_is_said(fake_link: FakeLink) -> None:
+    shown = drawn("generate")
+    assert "prop:negative_prompt" in shown and "prop:true_cfg" not in shown
+    bpy.context.scene.grisaille.negative_prompt = "fog"  # pyright: ignore[reportAttributeAccessIssue]
+    shown = drawn("generate")
+    assert "prop:true_cfg" in shown and "The negative prompt doubles the time" in shown
+
+
 def test_the_model_that_ships_says_what_it_knows(
     fake_link: FakeLink, shipped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

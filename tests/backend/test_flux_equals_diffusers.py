@@ -113,6 +113,8 @@ def theirs(
         "max_sequence_length": TEXT_TOKENS,
         "latents": PictureJob(model, request, []).start_noise(),
     }
+    if request.true_cfg > 1.0:
+        arguments |= {"negative_prompt": request.negative_prompt, "true_cfg_scale": request.true_cfg}
     if controls:
         net = model.controlnet(controls[0].folder)
         # As a list of one net for several pictures, and with lists throughout: with plain numbers the pipeline
@@ -158,6 +160,19 @@ def test_without_control(model: FluxModel, reference: FluxTransformer2DModel) ->
 @pytest.mark.parametrize("name", WINDOWS)
 def test_with_controls(model: FluxModel, reference: FluxTransformer2DModel, folder: ModelFolder, name: str) -> None:
     assert_equal(model, reference, REQUEST, control_inputs(folder, WINDOWS[name]))
+
+
+@pytest.mark.parametrize("name", [None, "two with windows"])
+def test_with_a_negative_prompt(
+    model: FluxModel, reference: FluxTransformer2DModel, folder: ModelFolder, name: str | None
+) -> None:
+    request = replace(REQUEST, negative_prompt="fog", true_cfg=2.5, guidance=1.0)
+    controls = control_inputs(folder, WINDOWS[name]) if name else []
+    assert_equal(model, reference, request, controls)
+    plain, _ = ours(model, replace(request, negative_prompt="", true_cfg=1.0), controls)
+    other, _ = ours(model, replace(request, negative_prompt="rain"), controls)
+    away, _ = ours(model, request, controls)
+    assert (away - plain).norm() > 0.02 * plain.norm() and (away - other).norm() > 0.002 * plain.norm()
 
 
 def test_at_another_size_and_guidance(model: FluxModel, reference: FluxTransformer2DModel) -> None:
