@@ -1,3 +1,46 @@
-"""Grisaille's inference backend: a process of its own. Importing it loads neither torch nor numpy."""
+"""Grisaille's inference backend: a process of its own, and a library for scripts. Importing it loads neither torch nor
+numpy; what it offers by name is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .diagnostics import diagnose_generation_failure, run_full_diagnostic
+    from .models.settings import CONTROLNETS, MODEL_VARIANTS, PIPELINE_SETTINGS
+    from .pipeline import create_production_pipeline, quick_generate
+    from .wire import Control, ControlMaps, Failure, FailureError, GenerationRequest, GenerationResult
 
 __version__ = "0.1.0"
+__all__ = [
+    "CONTROLNETS",
+    "MODEL_VARIANTS",
+    "PIPELINE_SETTINGS",
+    "Control",
+    "ControlMaps",
+    "Failure",
+    "FailureError",
+    "GenerationRequest",
+    "GenerationResult",
+    "create_production_pipeline",
+    "diagnose_generation_failure",
+    "quick_generate",
+    "run_full_diagnostic",
+]
+_PLACES = {
+    "create_production_pipeline": ".pipeline",
+    "quick_generate": ".pipeline",
+    "diagnose_generation_failure": ".diagnostics",
+    "run_full_diagnostic": ".diagnostics",
+    "CONTROLNETS": ".models.settings",
+    "MODEL_VARIANTS": ".models.settings",
+    "PIPELINE_SETTINGS": ".models.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES.get(name, ".wire"), __name__), name)

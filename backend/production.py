@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .failures import failure_of
 from .models import ModelFolder, find_model, model_names
+from .models.settings import nets_for
 from .provenance import WeightDigests, encode_png, map_digests, provenance
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
 
@@ -221,7 +222,8 @@ def _control_pictures(
             raise FailureError.of(
                 FailureKind.MODEL_UNSUPPORTED,
                 f"The model {folder.name!r} has no ControlNet for {control.kind} maps.",
-                f"Switch the {control.kind} control off, or choose a model that has one.",
+                f"Switch the {control.kind} control off, or choose a model that has one"
+                f" (for FLUX.1-dev: {nets_for(control.kind)[0]}).",
             )
         pictures[control.kind] = control_picture(maps, control.kind, found[1].picture)
     return pictures

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import webbrowser
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .request import GenerationRequest
@@ -37,3 +41,22 @@ class GenerationResult:
     plan: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     peak_memory: int = 0
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the PNG, whole or not at all, and returns its path. Raises `OSError` where that cannot be."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.part")
+        try:
+            partial.write_bytes(self.png)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return target
+
+    def show(self) -> Path:
+        """Opens the picture in the desktop's viewer, from a file of its own in the temporary folder."""
+        file, name = tempfile.mkstemp(prefix="grisaille-", suffix=".png")
+        os.close(file)
+        path = self.save(name)
+        webbrowser.open(path.as_uri())
+        return path

@@ -1,0 +1,129 @@
+"""What is known to work, as data: variants of FLUX.1, settings by number format, ControlNets by what they were taught.
+
+Figures are the makers' recommendations; those marked `is_guess` are taken from examples, not from a model card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
+APACHE = "Apache-2.0"
+TEXT = ("text_encoder", "text_encoder_2", "vae")
+"""What every variant needs beside its transformer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVariant:
+    """One of FLUX.1's models. steps, guidance: its defaults. control: how a condition comes in, "" where none does.
+
+    in_channels: of its transformer's tokens; above 64 the condition is joined to them. gigabytes: of the transformer
+    in bf16. needs: other parts.
+    """
+
+    repository: str
+    steps: int
+    guidance: float
+    licence: str
+    control: str = ""
+    in_channels: int = 64
+    has_guidance: bool = True
+    gigabytes: float = 23.8
+    needs: tuple[str, ...] = TEXT
+
+
+MODEL_VARIANTS = {
+    "dev": ModelVariant("black-forest-labs/FLUX.1-dev", 28, 3.5, NON_COMMERCIAL),
+    "schnell": ModelVariant("black-forest-labs/FLUX.1-schnell", 4, 0.0, APACHE, has_guidance=False),
+    "krea-dev": ModelVariant("black-forest-labs/FLUX.1-Krea-dev", 28, 4.5, NON_COMMERCIAL),
+    "depth-dev": ModelVariant("black-forest-labs/FLUX.1-Depth-dev", 30, 10.0, NON_COMMERCIAL, "depth", 128),
+    "canny-dev": ModelVariant("black-forest-labs/FLUX.1-Canny-dev", 50, 30.0, NON_COMMERCIAL, "canny", 128),
+    "fill-dev": ModelVariant("black-forest-labs/FLUX.1-Fill-dev", 50, 30.0, NON_COMMERCIAL, "mask", 384),
+    "kontext-dev": ModelVariant("black-forest-labs/FLUX.1-Kontext-dev", 28, 2.5, NON_COMMERCIAL, "picture"),
+    "redux-dev": ModelVariant(
+        "black-forest-labs/FLUX.1-Redux-dev", 28, 3.5, NON_COMMERCIAL, "reference", gigabytes=0.13,
+        needs=("transformer", *TEXT, "image_encoder"),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSetting:
+    """Steps and guidance that suit a number format or a few-step LoRA. lora_scale: 0 where there is no LoRA."""
+
+    steps: int
+    guidance: float = 3.5
+    lora_scale: float = 0.0
+
+
+PIPELINE_SETTINGS = {
+    "Q8_0": PipelineSetting(15),
+    "Q6_K": PipelineSetting(20),
+    "full": PipelineSetting(28),
+    "turbo-alpha": PipelineSetting(8, lora_scale=1.0),
+    "hyper-8": PipelineSetting(8, lora_scale=0.125),
+    "hyper-16": PipelineSetting(16, lora_scale=0.125),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ControlNetFamily:
+    """A published ControlNet for FLUX.1-dev. modes: kind -> union mode, None for a net that has no modes.
+
+    strength, end: recommended, by kind where they differ. gigabytes: in bf16, 0 where not known. takes_pixels: it has
+    a hint block of its own in place of the VAE.
+    """
+
+    repository: str
+    modes: dict[str, int | None]
+    strength: dict[str, float] | float
+    end: dict[str, float] | float
+    gigabytes: float
+    takes_pixels: bool = False
+    is_guess: bool = False
+
+
+_UNION_MODES: dict[str, int | None] = {
+    "canny": 0, "tile": 1, "depth": 2, "blur": 3, "pose": 4, "grey": 5,
+}  # fmt: skip
+CONTROLNETS = {
+    "union-pro-2": ControlNetFamily(
+        "Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro-2.0",
+        dict.fromkeys(("canny", "soft_edge", "depth", "pose", "grey")),
+        {"canny": 0.7, "soft_edge": 0.7, "depth": 0.8, "pose": 0.9, "grey": 0.9},
+        {"canny": 0.8, "soft_edge": 0.8, "depth": 0.8, "pose": 0.65, "grey": 0.8},
+        4.28,
+    ),
+    "union-pro": ControlNetFamily("Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro", _UNION_MODES, 0.5, 1.0, 6.6),
+    "instantx-union": ControlNetFamily("InstantX/FLUX.1-dev-Controlnet-Union", _UNION_MODES, 0.5, 1.0, 6.6),
+    "instantx-canny": ControlNetFamily(
+        "InstantX/FLUX.1-dev-Controlnet-Canny", {"canny": None}, 0.6, 1.0, 3.58, is_guess=True
+    ),
+    "jasper-depth": ControlNetFamily(
+        "jasperai/Flux.1-dev-Controlnet-Depth", {"depth": None}, 0.6, 1.0, 3.58, is_guess=True
+    ),
+    "jasper-normal": ControlNetFamily(
+        "jasperai/Flux.1-dev-Controlnet-Surface-Normals", {"normal": None}, 0.6, 1.0, 3.58, is_guess=True
+    ),
+    "jasper-upscaler": ControlNetFamily(
+        "jasperai/Flux.1-dev-Controlnet-Upscaler", {"tile": None}, 0.6, 1.0, 3.58, is_guess=True
+    ),
+    "shakker-depth": ControlNetFamily("Shakker-Labs/FLUX.1-dev-ControlNet-Depth", {"depth": None}, 0.5, 1.0, 3.19),
+    "promeai-line": ControlNetFamily(
+        "promeai/FLUX.1-controlnet-lineart-promeai", {"line": None}, 0.6, 1.0, 0.0, is_guess=True
+    ),
+    "xlabs-canny": ControlNetFamily(
+        "XLabs-AI/flux-controlnet-canny-diffusers", {"canny": None}, 0.7, 1.0, 1.49, takes_pixels=True, is_guess=True
+    ),
+    "xlabs-depth": ControlNetFamily(
+        "XLabs-AI/flux-controlnet-depth-diffusers", {"depth": None}, 0.7, 1.0, 1.49, takes_pixels=True, is_guess=True
+    ),
+    "xlabs-soft-edge": ControlNetFamily(
+        "XLabs-AI/flux-controlnet-hed-diffusers", {"soft_edge": None}, 0.7, 1.0, 1.49, takes_pixels=True, is_guess=True
+    ),
+}
+
+
+def nets_for(kind: str) -> list[str]:
+    """The repositories of the nets that know a control, the recommended one first."""
+    return [family.repository for family in CONTROLNETS.values() if kind in family.modes]

@@ -1,0 +1,129 @@
+"""The names that scripts import from `backend`: what they do, and what they say when it cannot be done."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import backend
+from backend import (
+    CONTROLNETS,
+    MODEL_VARIANTS,
+    PIPELINE_SETTINGS,
+    Control,
+    FailureError,
+    create_production_pipeline,
+    diagnose_generation_failure,
+    run_full_diagnostic,
+)
+from backend.diagnostics import Finding
+from tests.backend.samples import make_maps
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODEL = "random-weights"
+
+
+def found(findings: list[Finding], subject: str) -> Finding:
+    return next(finding for finding in findings if finding.subject == subject)
+
+
+def test_every_name_is_there_and_importing_loads_nothing() -> None:
+    heavy = "('torch', 'numpy', 'diffusers', 'PIL')"
+    code = f"import sys, backend; assert not [n for n in {heavy} if n in sys.modules]"
+    code += "; [getattr(backend, name) for name in backend.__all__]"
+    code += f"; assert not [n for n in {heavy} if n in sys.modules]"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(backend, "nothing")  # noqa: B009
+
+
+def test_a_pipeline_paints_with_controls(models_folder: Path, tmp_path: Path) -> None:
+    pipeline = create_production_pipeline(MODEL, models_folder, "cpu")
+    request = pipeline.request("a red cube", width=64, height=64, controls=(Control("depth"),))
+    assert (request.steps, request.guidance, request.model) == (4, 3.5, MODEL), "as the model's description says"
+    fractions: list[float] = []
+    result = pipeline.generate(request, make_maps(64, 64), lambda progress: fractions.append(progress.fraction))
+    assert fractions == sorted(fractions) and 0 < fractions[-1] < 1
+    saved = result.save(tmp_path / "picture.png")
+    assert saved.read_bytes() == result.png and list(tmp_path.iterdir()) == [saved]
+    assert np.asarray(Image.open(io.BytesIO(result.png))).shape == (64, 64, 3)
+
+
+def test_a_picture_can_be_looked_at(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    pipeline = create_production_pipeline(MODEL, models_folder, "cpu")
+    path = pipeline.generate(pipeline.request("a red cube", width=64, height=64, steps=1)).show()
+    assert opened == [path.as_uri()] and path.stat().st_size > 0
+    path.unlink()
+
+
+def test_what_cannot_be_done_is_said(models_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FailureError, match="no model called 'other'"):
+        create_production_pipeline("other", models_folder)
+    pipeline = create_production_pipeline(MODEL, models_folder, "cpu")
+    with pytest.raises(FailureError, match="prompt is empty"):
+        pipeline.generate(pipeline.request(" "))
+    with pytest.raises(FailureError, match="cancelled"):
+        pipeline.generate(pipeline.request("a cube", width=64, height=64), is_cancelled=lambda: True)
+    request = pipeline.request("a cube", width=64, height=64, steps=1)
+    with pytest.raises(OSError, match="No such file"):
+        pipeline.generate(request).save(tmp_path / "nowhere" / "picture.png")
+
+
+def test_a_healthy_machine(models_folder: Path) -> None:
+    findings = run_full_diagnostic(models_folder, "cpu")
+    assert all(finding.works for finding in findings), findings
+    assert "cpu" in found(findings, "device").said
+    assert "Random weights" in found(findings, f"model {MODEL}").said
+    assert "64 x 64 pixels" in found(findings, "a picture").said
+
+
+def test_what_is_broken_is_named_with_the_next_step(models_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(models_folder / MODEL, tmp_path / "cut")
+    shutil.copytree(models_folder / MODEL, tmp_path / "whole")
+    (tmp_path / "cut" / "transformer.gguf").unlink()
+    findings = run_full_diagnostic(tmp_path, "cuda:7")
+    cut, device = found(findings, "model cut"), found(findings, "device")
+    assert not cut.works and cut.said == "The model lacks transformer.gguf." and cut.hint == "Download it again."
+    assert not device.works and device.hint
+    assert found(findings, "model whole").works and not found(findings, "a picture").works
+
+
+def test_diagnose_on_the_command_line(models_folder: Path, tmp_path: Path) -> None:
+    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "backend", "diagnose", "--models", str(folder), "--device", "cpu"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    done = run(models_folder)
+    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "model.json").write_text("{")
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert "FAIL model bad: The description of the model 'bad' cannot be read. Download the model again." in done.stdout
+
+
+def test_an_exception_becomes_a_sentence() -> None:
+    assert diagnose_generation_failure(MemoryError()).kind == "out_of_memory"
+    failure = diagnose_generation_failure(ValueError("x"))
+    assert diagnose_generation_failure(failure) is failure and "ValueError" in failure.message
+
+
+def test_the_tables_of_settings() -> None:
+    assert (PIPELINE_SETTINGS["Q8_0"].steps, PIPELINE_SETTINGS["Q6_K"].steps) == (15, 20)
+    assert (PIPELINE_SETTINGS["turbo-alpha"].lora_scale, PIPELINE_SETTINGS["hyper-8"].lora_scale) == (1.0, 0.125)
+    guidances = {name: variant.guidance for name, variant in MODEL_VARIANTS.items()}
+    assert (guidances["depth-dev"], guidances["canny-dev"], guidances["fill-dev"]) == (10.0, 30.0, 30.0)
+    assert MODEL_VARIANTS["schnell"].steps == 4 and not MODEL_VARIANTS["schnell"].has_guidance
+    assert "normal" not in CONTROLNETS["union-pro-2"].modes and CONTROLNETS["union-pro"].modes["depth"] == 2
+    for family in CONTROLNETS.values():
+        for value in (family.strength, family.end):
+            assert not isinstance(value, dict) or set(value) == set(family.modes)
