@@ -274,7 +274,8 @@ def train_guidance(
 ) -> Painter:
     """Teaches the guidance input what classifier-free guidance does, so that one forward a step obeys the slider.
 
-    The target is the data's, moved by what the teacher (the painter as it came) makes of the caption beyond none.
+    The target is the velocity of the teacher (the painter as it came), moved by what it makes of caption and control
+    beyond neither. Against no caption alone, tokens keep colours of their own; against neither, things are whole.
     """
     device = batches.device
     teacher = copy.deepcopy(painter).requires_grad_(False).eval()
@@ -291,12 +292,14 @@ def train_guidance(
         without = copy.copy(batch)
         object.__setattr__(without, "text", no_text.expand_as(batch.text))
         object.__setattr__(without, "pooled", no_pooled.expand_as(batch.pooled))
+        object.__setattr__(without, "strength", torch.zeros_like(batch.strength))
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                shift = teacher(batch, ones).float() - teacher(without, ones).float()
+                plain = teacher(batch, ones).float()
+                shift = plain - teacher(without, ones).float()
             velocity = painter(batch, guidance)
         push = (GUIDANCE_SLOPE * (guidance - 1))[:, None, None] * shift
-        loss = flow_loss(velocity, batch.noise - batch.clean + push, batch.weight)
+        loss = flow_loss(velocity, plain + push, batch.weight)
         return loss, {"loss": loss.item(), "push": push.abs().mean().item()}
 
     def after_step(step: int) -> None:

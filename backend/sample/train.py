@@ -64,7 +64,7 @@ class Preset:
 PRESETS = {
     "cpu": Preset(
         1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
-        Stage("flow", 5000, 1.2e-3, 150), Stage("guidance", 300, 2e-4, 30), Stage("style", 300, 2e-3, 20),
+        Stage("flow", 5000, 1.2e-3, 150), Stage("guidance", 400, 4e-4, 30), Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(
         8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("control", 6000, 2e-3, 200),
