@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
         "--negative-prompt", metavar="TEXT", help="what the picture should not show; makes each step take twice as long"
     )
     add("--true-cfg", type=float, metavar="SCALE", help="how strongly the negative prompt acts, above 1 (default: 2)")
+    add("--image", metavar="FILE", help="a picture to start from, in place of noise")
+    add("--mask", metavar="FILE", help="a picture that is white where that one may change")
+    add("--strength", type=float, help="how far to go from it, up to 1 (default: 0.6)")
     add("--steps", type=int)
     add("--guidance", type=float)
     add("--sampler", choices=SAMPLERS)
@@ -122,12 +125,14 @@ def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
 
 def _order(options: argparse.Namespace) -> Order:
     from . import settings
-    from .operators import jobs
+    from .operators import jobs, start
 
     order = jobs.order_from_settings(bpy.context, new_seed=options.seed is None)
+    sources = [start.load_image(str(Path(path).absolute())) if path else "" for path in (options.image, options.mask)]
+    order = start.from_names(order, *sources)
     values: dict[str, Any] = {
         name: getattr(options, name)
-        for name in ("prompt", "seed", "steps", "guidance", "model", "sampler", "schedule")
+        for name in ("prompt", "seed", "steps", "guidance", "model", "sampler", "schedule", "strength")
         if getattr(options, name) is not None
     }
     if options.negative_prompt is not None or options.true_cfg is not None:

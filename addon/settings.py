@@ -9,7 +9,7 @@ import bpy
 
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
-from ..backend.wire.request import TRUE_CFG_MAX
+from ..backend.wire.request import TRUE_CFG_MAX, is_from_picture
 from . import preferences, state
 
 SEED_MAX = 2**31 - 1
@@ -37,6 +37,11 @@ DESTINATIONS = (
 )
 
 
+START_ITEMS = (
+    ("text_to_image", "Noise", "A new picture"),
+    ("image_to_image", "Picture", "A picture that is there already: it is changed as far as Strength says"),
+    ("inpaint", "Part of a Picture", "A picture that is there already: it is changed where a mask is white"),
+)
 SAMPLER_ITEMS = (
     ("euler", "Euler", "The plain step; what FLUX's makers use"),
     ("heun", "Heun", "Looks at both ends of each step: better with few steps, and twice as slow"),
@@ -147,6 +152,23 @@ class GrisailleSettings(bpy.types.PropertyGroup):
         max=100.0,
         soft_max=10.0,
     )
+    start: bpy.props.EnumProperty(name="Start From", description="What the picture is made of", items=START_ITEMS)
+    start_image: bpy.props.PointerProperty(
+        name="Picture", description="The picture to change; cropped to the size", type=bpy.types.Image
+    )
+    start_mask: bpy.props.PointerProperty(
+        name="Mask",
+        description="White where the picture may change, black where it stays; grey changes less",
+        type=bpy.types.Image,
+    )
+    strength: bpy.props.FloatProperty(
+        name="Strength",
+        description="How far to go from the picture: low keeps it, 1 forgets it",
+        default=0.6,
+        min=0.01,
+        max=1.0,
+        subtype="FACTOR",
+    )
     negative_prompt: bpy.props.StringProperty(
         name="Negative Prompt", description="What the picture should not show. Each step then takes twice as long"
     )
@@ -230,6 +252,8 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         width=width,
         height=height,
         seed=seed,
+        task=settings.start,
+        strength=round(settings.strength, 4) if is_from_picture(settings.start) else 1.0,
         steps=settings.steps,
         guidance=round(settings.guidance, 4),
         model=chosen_model(settings),
@@ -262,6 +286,9 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     settings.width, settings.height = request.width, request.height
     settings.seed, settings.seed_locked = min(request.seed, SEED_MAX), True
     settings.steps, settings.guidance = request.steps, request.guidance
+    if is_from_picture(request.task):
+        settings.strength = request.strength
+    settings.start = request.task if request.task != "show_controls" else settings.start
     settings.sampler, settings.schedule = request.sampler, request.schedule
     settings.negative_prompt = request.negative_prompt
     settings.true_cfg = request.true_cfg if request.true_cfg > 1.0 else TRUE_CFG

@@ -41,6 +41,8 @@ STAGE_STARTS = {
     "saving": 0.98,
 }
 """The fraction at which each stage begins. The rest of the last stage is never told: 1 is the Result itself."""
+SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask")}
+"""What a task starts from, of `ControlMaps`."""
 STAGE_ENDS = dict(zip(STAGE_STARTS, [*list(STAGE_STARTS.values())[1:], 0.99], strict=True))
 
 
@@ -126,6 +128,7 @@ class Production:
     def _run(self, request: GenerationRequest, maps: ControlMaps, job: _Job) -> GenerationResult:
         request.check()
         maps.check(request.width, request.height)
+        _check_source(request, maps)
         folder = find_model(self._models_folder, request.model)
         job.check()
         pictures = _control_pictures(request, maps, folder)
@@ -157,11 +160,11 @@ class Production:
             reset_peak(model.device)
         with without_gradients():
             picture_job = PictureJob(model, request, _control_inputs(request, folder, pictures))
-            pixels = _make(picture_job, job)
+            pixels = _make(picture_job, job, maps)
         with job.stage("saving"):
             digests = {
                 "request": request.digest(),
-                "maps": map_digests(maps, pictures),
+                "maps": map_digests(maps, [*pictures, *SOURCES_OF.get(request.task, ())]),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
             }
             plan = {"model": folder.name, **model.plan()}
@@ -187,11 +190,22 @@ class Production:
         return model
 
 
-def _make(picture_job: PictureJob, job: _Job) -> NDArray[np.uint8]:
+def _check_source(request: GenerationRequest, maps: ControlMaps) -> None:
+    for name in SOURCES_OF.get(request.task, ()):
+        if getattr(maps, name) is None:
+            what = "a picture to start from" if name == "image" else "a mask of what may change"
+            raise FailureError.of(
+                FailureKind.BAD_REQUEST, f"The task {request.task} lacks {what}.", "Choose one, or paint from noise."
+            )
+
+
+def _make(picture_job: PictureJob, job: _Job, maps: ControlMaps) -> NDArray[np.uint8]:
     """Takes a picture through the stages of the engine, telling and asking in between."""
-    steps, controls = picture_job.request.steps, picture_job.controls
+    steps, controls = picture_job.steps, picture_job.controls
     with job.stage("text"):
         picture_job.read_text()
+    if picture_job.request.task in SOURCES_OF:
+        picture_job.read_source(maps.image, maps.mask if picture_job.request.task == "inpaint" else None)
     with job.stage("control", len(controls)):
         for index, control in enumerate(controls):
             job.check()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import bpy
 
 from .. import settings
-from . import jobs
+from . import jobs, start
 from .painting import PaintingOperator
 
 
@@ -25,6 +26,13 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     guidance: bpy.props.FloatProperty(name="Guidance", options={"SKIP_SAVE"})
     negative_prompt: bpy.props.StringProperty(name="Negative Prompt", options={"SKIP_SAVE"})
     true_cfg: bpy.props.FloatProperty(name="True CFG", options={"SKIP_SAVE"})
+    image: bpy.props.StringProperty(
+        name="Picture", description="The name of an image to start from", options={"SKIP_SAVE"}
+    )
+    mask: bpy.props.StringProperty(
+        name="Mask", description="The name of an image, white where that may change", options={"SKIP_SAVE"}
+    )
+    strength: bpy.props.FloatProperty(name="Strength", options={"SKIP_SAVE"})
     model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})
     sampler: bpy.props.EnumProperty(name="Sampler", items=settings.SAMPLER_ITEMS, options={"SKIP_SAVE"})
     schedule: bpy.props.EnumProperty(name="Schedule", items=settings.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
@@ -38,11 +46,12 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
 
     def order(self, context: bpy.types.Context) -> jobs.Order:
         order = jobs.order_from_settings(context, new_seed=not self._given("seed"))
-        names = ("prompt", "width", "height", "seed", "steps", "guidance", "model", "sampler", "schedule")
-        values = {name: getattr(self, name) for name in names if self._given(name)}
+        order = start.from_names(order, self.image, self.mask)
+        names = ("prompt", "width", "height", "seed", "steps", "guidance", "model", "sampler", "schedule", "strength")
+        values = {name: self._value(name) for name in names if self._given(name)}
         if self._given("negative_prompt") or self._given("true_cfg"):
             prompt = self.negative_prompt if self._given("negative_prompt") else order.request.negative_prompt
-            values |= settings.negative(prompt, self.true_cfg if self._given("true_cfg") else None)
+            values |= settings.negative(prompt, self._value("true_cfg") if self._given("true_cfg") else None)
         if self._given("controls"):
             values["controls"] = settings.parse_controls(self.controls)
         # A viewport is not what a script looks through, unless it says so.
@@ -55,6 +64,11 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
             destination=self.destination if self._given("destination") else order.destination,
             output=bpy.path.abspath(self.filepath) if self.filepath else "",
         )
+
+    def _value(self, name: str) -> Any:
+        """As it was written: Blender keeps single precision, in which 0.8 is 0.800000012."""
+        value = getattr(self, name)
+        return round(value, 4) if isinstance(value, float) else value
 
     def _given(self, name: str) -> bool:
         return self.properties.is_property_set(name)  # pyright: ignore[reportOptionalMemberAccess]

@@ -12,6 +12,7 @@ import bpy
 from ...backend.wire import Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, snap_size
 from .. import preferences, settings, state
 from ..results import arrivals, files, origin
+from . import start
 
 if TYPE_CHECKING:
     from ...backend.wire import Progress
@@ -24,7 +25,8 @@ class Order:
     """What the user asks for, before anything is captured or started.
 
     source: "CAMERA" or "VIEWPORT". camera: an object's name, "" for the scene's camera. line_source: "edges" or
-    "freestyle". destination: see `settings.DESTINATIONS`. output: a file for the picture, or "".
+    "freestyle". destination: see `settings.DESTINATIONS`. output: a file for the picture, or "". image, mask: names of
+    the images that it starts from, where the Request's task does.
     """
 
     request: GenerationRequest
@@ -33,6 +35,8 @@ class Order:
     line_source: str = "edges"
     destination: str = "IMAGE_EDITOR"
     output: str = ""
+    image: str = ""
+    mask: str = ""
 
 
 def order_from_settings(context: bpy.types.Context, new_seed: bool = False) -> Order:
@@ -48,6 +52,8 @@ def order_from_settings(context: bpy.types.Context, new_seed: bool = False) -> O
         source=chosen.source,
         line_source=chosen.line_source.lower(),
         destination=chosen.destination,
+        image=chosen.start_image.name if chosen.start_image else "",
+        mask=chosen.start_mask.name if chosen.start_mask else "",
     )
 
 
@@ -68,6 +74,7 @@ def check(order: Order) -> None:
     """Raises `FailureError` when the order cannot be filled, before anything is captured."""
     # What the caller asked for is told before what is not set up.
     replace(order.request, model=order.request.model or "none").check()
+    start.check(order)
     if order.camera:
         named_camera(order.camera)
     if not order.request.model:
@@ -130,7 +137,7 @@ def begin(context: bpy.types.Context, order: Order, place: BackendPlace | None =
     captured = capture(context, order)
     source = origin.make(context.scene, captured.view, order.destination, nearest(captured))
     link = current.connect(place)
-    job_id = link.submit(order.request, captured.maps, source)
+    job_id = link.submit(order.request, start.with_source(captured.maps, order), source)
     current.jobs[job_id] = state.Job(job_id, order.request, source, selected_surfaces(context), order.output)
     return job_id
 

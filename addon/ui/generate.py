@@ -48,6 +48,17 @@ def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.Grisail
     view = jobs.find_view(context)
     wanted = settings.wanted_size(chosen, context.scene, view[1] if view else None)
     _note(layout, settings.describe_size(wanted))
+    _draw_start(layout, chosen)
+
+
+def _draw_start(layout: Any, chosen: settings.GrisailleSettings) -> None:
+    layout.prop(chosen, "start")
+    if chosen.start == "text_to_image":
+        return
+    layout.template_ID(chosen, "start_image", open="image.open")
+    if chosen.start == "inpaint":
+        layout.template_ID(chosen, "start_mask", new="image.new", open="image.open")
+    layout.prop(chosen, "strength", slider=True)
 
 
 def _note(layout: Any, words: str) -> None:

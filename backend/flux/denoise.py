@@ -11,6 +11,7 @@ from torch import Tensor
 from .controls import Steering, summed_residuals
 from .forward import Prepared, transformer_velocity
 from .samplers import Callback, Sampler, StepNoise
+from .source import Source
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -21,32 +22,46 @@ class Negative:
     scale: float
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Guides:
+    """What leads the picture: the prompt, a negative one, controls, and the picture it starts from.
+
+    negative: for true classifier-free guidance, a second pass in each call, steered by what the controls made of the
+    prompt, as in diffusers.
+    """
+
+    prompt: Prepared
+    negative: Negative | None
+    controls: Sequence[Steering]
+    source: Source | None
+
+
 def denoise(
     net: FluxTransformer2DModel,
     latents: Tensor,
     sigmas: Tensor,
-    prepared: Prepared,
-    negative: Negative | None,
-    controls: Sequence[Steering],
+    guides: Guides,
     sampler: Sampler,
     callback: Callback,
     noise: StepNoise,
 ) -> Tensor:
-    """(1, tokens, channels) float32 noise -> float32 latents at noise level 0, of the same shape.
+    """(1, tokens, channels) float32 latents under noise -> float32 latents at noise level 0, of the same shape.
 
-    sigmas: (steps + 1,) falling to 0. negative: for true classifier-free guidance, a second pass in each call, steered
-    by what the controls made of the prompt, as in diffusers. noise: for samplers that add some on the way. The net
-    computes in the dtype of `prepared.text`. Whatever `callback` raises ends the loop.
+    latents: at the first of the noise levels. sigmas: (steps + 1,) falling to 0. noise: for samplers that add some on
+    the way. The net computes in the dtype of the prompt's text. Whatever `callback` raises ends the loop.
     """
-    dtype = prepared.text.dtype
+    dtype = guides.prompt.text.dtype
+    negative = guides.negative
 
     def model(x: Tensor, call: int) -> Tensor:
         x = x.to(dtype)
-        residuals = summed_residuals(list(controls), x, call)
-        velocity = transformer_velocity(net, x, prepared, call, residuals)
+        residuals = summed_residuals(list(guides.controls), x, call)
+        velocity = transformer_velocity(net, x, guides.prompt, call, residuals)
         if negative is None:
             return velocity
         away = transformer_velocity(net, x, negative.prepared, call, residuals)
         return away + negative.scale * (velocity - away)
 
-    return sampler.run(model, latents, sigmas, callback, noise)
+    calls = sampler.calls(sigmas)
+    steered = model if guides.source is None else guides.source.kept(model, calls.steps, calls.levels)
+    return sampler.run(steered, latents, sigmas, callback, noise)

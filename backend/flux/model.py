@@ -15,8 +15,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from ..wire import FailureError, FailureKind, GenerationRequest
+from ..wire.request import is_from_picture
 from .controls import ControlNetSteering, step_weights
-from .denoise import Negative, denoise
+from .denoise import Guides, Negative, denoise
 from .forward import Conditions, prepare
 from .latents import image_positions, noise, pack, unpack
 from .load_parts import load_part, load_shift, load_tokenizer
@@ -24,6 +25,7 @@ from .load_transformer import LoadedTransformer, load_transformer
 from .preview import fit_latent_colours, preview
 from .samplers import SAMPLERS, Calls
 from .schedules import SCHEDULES, Shift
+from .source import Source, run_sigmas
 from .text import TextEncoders
 from .vae import decode, encode, scale_factor
 
@@ -144,6 +146,9 @@ class PictureJob:
     columns: int = field(init=False)
     conditions: Conditions = field(init=False)
     negative: Conditions | None = field(init=False, default=None)
+    source: Source | None = field(init=False, default=None)
+    original: Picture | None = field(init=False, default=None)
+    is_kept: NDArray[np.bool_] | None = field(init=False, default=None)
     steering: list[ControlNetSteering] = field(init=False, default_factory=list)
     tokens: Tensor = field(init=False)
 
@@ -151,8 +156,21 @@ class PictureJob:
         factor = scale_factor(self.model.vae)
         self.rows, self.columns = self.request.height // factor, self.request.width // factor
         schedule = SCHEDULES[self.request.schedule]
-        self.sigmas = schedule(self.request.steps, self.rows * self.columns // 4, self.model.shift)
+        sigmas = schedule(self.request.steps, self.rows * self.columns // 4, self.model.shift)
+        self.sigmas = run_sigmas(sigmas, self.request.strength if is_from_picture(self.request.task) else 1.0)
         self.calls = SAMPLERS[self.request.sampler].calls(self.sigmas)
+
+    @property
+    def steps(self) -> int:
+        """Those that run: fewer than the Request's where the picture does not start from noise alone."""
+        return len(self.sigmas) - 1
+
+    def read_source(self, image: Picture, mask: NDArray[np.float32] | None) -> None:
+        """Takes in the picture to start from, (height, width, 3) uint8, and what of it may change, (height, width)."""
+        values = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+        latents = encode(self.model.vae, values).to(self.model.device).float()
+        self.source = Source.of(latents, torch.from_numpy(mask) if mask is not None else None)
+        self.original, self.is_kept = image, mask == 0.0 if mask is not None else None
 
     def read_text(self) -> None:
         self.conditions = self._conditions(self.request.prompt)
@@ -167,15 +185,16 @@ class PictureJob:
     def read_control(self, control: ControlInput) -> None:
         """Takes one control in: its net, its picture through the VAE, its weights by step."""
         net = self.model.controlnet(control.folder)
-        image = torch.from_numpy(control.picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
-        latents = pack(encode(self.model.vae, image)).to(self.model.device, self.model.dtype)
-        by_step = step_weights(control.strength, control.start, control.end, self.request.steps)
+        values = torch.from_numpy(control.picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+        latents = pack(encode(self.model.vae, values)).to(self.model.device, self.model.dtype)
+        by_step = step_weights(control.strength, control.start, control.end, self.steps)
         weights = [by_step[step] for step in self.calls.steps]
         self.steering.append(ControlNetSteering.of(net, latents, control.mode, self.conditions, weights))
 
-    def start_noise(self) -> Tensor:
+    def start(self) -> Tensor:
         channels = self.model.transformer.model.config["in_channels"] // 4
-        return pack(noise(self.request.seed, channels, self.rows, self.columns))
+        tokens = pack(noise(self.request.seed, channels, self.rows, self.columns)).to(self.model.device)
+        return tokens if self.source is None else self.source.start(tokens, float(self.sigmas[0]))
 
     def step_noise(self, step: int) -> Tensor:
         """Noise that a sampler adds in a step: another one for each step of each seed, the same on any machine."""
@@ -188,11 +207,9 @@ class PictureJob:
         negative = Negative(prepare(net, self.negative), self.request.true_cfg) if self.negative else None
         self.tokens = denoise(
             net,
-            self.start_noise().to(self.model.device),
+            self.start(),
             self.sigmas,
-            prepare(net, self.conditions),
-            negative,
-            self.steering,
+            Guides(prepare(net, self.conditions), negative, self.steering, self.source),
             SAMPLERS[self.request.sampler],
             on_step,
             self.step_noise,
@@ -211,5 +228,9 @@ class PictureJob:
     def decode(self) -> Picture:
         """(height, width, 3) uint8: the finished picture."""
         image = decode(self.model.vae, unpack(self.tokens, self.rows, self.columns))
-        pixels = (image[0].permute(1, 2, 0) / 2.0 + 0.5).clamp(0.0, 1.0)
-        return pixels.nan_to_num(0.0).mul(255.0).round().to(torch.uint8).cpu().numpy()
+        values = (image[0].permute(1, 2, 0) / 2.0 + 0.5).clamp(0.0, 1.0)
+        pixels = values.nan_to_num(0.0).mul(255.0).round().to(torch.uint8).cpu().numpy()
+        if self.is_kept is not None and self.original is not None:
+            # What may not change at all is the artist's own pixels, not what the VAE makes of them.
+            pixels[self.is_kept] = self.original[self.is_kept]
+        return pixels

@@ -1,9 +1,9 @@
-"""What a camera sees of a scene's geometry, as arrays."""
+"""What a camera sees of a scene's geometry, and what a picture starts from, as arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .failure import FailureError, FailureKind
 
@@ -12,37 +12,50 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float32]
+    Picture = NDArray[np.uint8]
+
+SOURCES = ("image", "mask")
 
 
 @dataclass(frozen=True, eq=False)
 class ControlMaps:
-    """The maps of one capture; those not asked for are None. Row 0 is the top of the picture.
+    """The maps of one capture, and what to start from; what was not asked for is None. Row 0 is the top.
 
     depth: (height, width) float32, planar distance along the camera's axis in scene units, sky = inf.
     normal: (height, width, 3) float32, -1..1, camera space (x right, y up, z towards the camera), sky = 0, 0, 0.
     line: (height, width) float32, 0..1, 1 on a line.
+    image: (height, width, 3) uint8, display values of the picture that an image_to_image or inpaint Request changes.
+    mask: (height, width) float32, 0..1, how much each place of it may change.
     """
 
     depth: FloatArray | None = None
     normal: FloatArray | None = None
     line: FloatArray | None = None
+    image: Picture | None = None
+    mask: FloatArray | None = None
 
-    def arrays(self) -> dict[str, FloatArray]:
-        """The maps that are there, by kind."""
-        pairs = {"depth": self.depth, "normal": self.normal, "line": self.line}
-        return {kind: array for kind, array in pairs.items() if array is not None}
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The maps and sources that are there, by name."""
+        named = {name: getattr(self, name) for name in ("depth", "normal", "line", *SOURCES)}
+        return {name: array for name, array in named.items() if array is not None}
 
     def check(self, width: int, height: int) -> None:
-        """Raises `FailureError` unless each map is float32, of this size (pixels), finite where it must be."""
+        """Raises `FailureError` unless each array is of its type and of this size (pixels), finite where it must be."""
         import numpy as np
 
         for kind, array in self.arrays().items():
-            shape = (height, width, 3) if kind == "normal" else (height, width)
-            if array.shape != shape or array.dtype != np.float32:
+            shape = (height, width, 3) if kind in ("normal", "image") else (height, width)
+            what, dtype = (kind, "uint8") if kind == "image" else (f"{kind} map", "float32")
+            if array.shape != shape or array.dtype != dtype:
+                hint = "Scale it to the picture's size." if kind in SOURCES else "Capture the view again at that size."
                 raise FailureError.of(
                     FailureKind.BAD_REQUEST,
-                    f"The {kind} map is {array.dtype} {array.shape} where float32 {shape} was expected.",
-                    "Capture the view again at the picture's size.",
+                    f"The {what} is {array.dtype} {array.shape} where {dtype} {shape} was expected.",
+                    hint,
+                )
+            if kind == "mask" and not ((array >= 0.0) & (array <= 1.0)).all():
+                raise FailureError.of(
+                    FailureKind.BAD_REQUEST, "The mask holds values outside 0 to 1.", "Choose a picture for the mask."
                 )
             if np.isnan(array).any() or (kind != "depth" and not np.isfinite(array).all()):
                 raise FailureError.of(

@@ -11,7 +11,7 @@ from typing import Any
 from .failure import FailureError, FailureKind
 
 CONTROL_KINDS = ("depth", "normal", "line")
-TASKS = ("text_to_image", "show_controls")
+TASKS = ("text_to_image", "image_to_image", "inpaint", "show_controls")
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral")
 SCHEDULES = ("simple", "beta", "karras", "exponential")
 SIZE_MULTIPLE = 16
@@ -21,6 +21,7 @@ SIZE_MAX = 4096
 PIXELS_MAX = 2048 * 2048
 STEPS_MAX = 200
 TRUE_CFG_MAX = 20.0
+STRENGTH_MIN = 0.01
 SEED_MAX = 2**32 - 1
 PROMPT_MAX = 10_000
 
@@ -66,7 +67,8 @@ class GenerationRequest:
 
     width, height: pixels, multiples of 16. seed: 0..2**32 - 1. guidance: FLUX's distilled guidance (not CFG).
     true_cfg: how far to go from the picture of negative_prompt to that of prompt, 1..20; above 1 each step takes two
-    passes, and at 1 there is no negative prompt.
+    passes, and at 1 there is no negative prompt. strength: how far image_to_image and inpaint go from the picture they
+    start from, above 0 to 1; 1 forgets it.
     model: a name from the catalogue or a folder in the models folder, never a path.
     """
 
@@ -82,6 +84,7 @@ class GenerationRequest:
     schedule: str = "simple"
     negative_prompt: str = ""
     true_cfg: float = 1.0
+    strength: float = 1.0
     controls: tuple[Control, ...] = ()
 
     def check(self) -> None:
@@ -89,7 +92,7 @@ class GenerationRequest:
         self._check_types()
         if self.task not in TASKS:
             raise _bad(f"There is no task called {self.task!r}.", f"Use one of {', '.join(TASKS)}.")
-        if self.task == "text_to_image" and not self.prompt.strip():
+        if self.task != "show_controls" and not self.prompt.strip():
             raise _bad("The prompt is empty.", "Describe the picture in a few words.")
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
             if len(text) > PROMPT_MAX:
@@ -98,6 +101,9 @@ class GenerationRequest:
         _check_number("the seed", self.seed, 0, SEED_MAX)
         _check_number("the number of steps", self.steps, 1, STEPS_MAX)
         _check_number("guidance", self.guidance, 0.0, 100.0)
+        _check_number("strength", self.strength, STRENGTH_MIN, 1.0)
+        if self.strength < 1.0 and self.task == "text_to_image":
+            raise _bad("A strength below 1 needs a picture to start from.", "Choose one, or set strength to 1.")
         _check_number("true CFG", self.true_cfg, 1.0, TRUE_CFG_MAX)
         if self.negative_prompt.strip() and self.true_cfg == 1.0:
             raise _bad("At a true CFG of 1 the negative prompt does nothing.", "Raise true CFG to about 2.")
@@ -160,6 +166,11 @@ def check_size(width: int, height: int) -> None:
             f"The sides {width} x {height} are not multiples of {SIZE_MULTIPLE}.",
             f"The nearest size is {snapped[0]} x {snapped[1]}.",
         )
+
+
+def is_from_picture(task: str) -> bool:
+    """Whether a task starts from a picture, not from noise alone."""
+    return task in ("image_to_image", "inpaint")
 
 
 def is_plain_name(name: str) -> bool:

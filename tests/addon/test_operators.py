@@ -44,7 +44,7 @@ def test_generate_blocks_and_leaves_a_packed_picture(fake_link: FakeLink) -> Non
 def test_a_negative_prompt_brings_true_cfg(fake_link: FakeLink) -> None:
     def asked(**given: object) -> tuple[str, float]:
         ops().generate(prompt="a clay pot", controls="none", **SMALL, **given)
-        request = fake_link.submitted[bpy.context.scene.grisaille_history[0].job_id][0]
+        request = fake_link.submitted[bpy.context.scene.grisaille_history[-1].job_id][0]
         return request.negative_prompt, request.true_cfg
 
     assert asked(negative_prompt="fog") == ("fog", 2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxControlNetPipeline, FluxPipeline, FluxTransformer2DModel
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    FluxControlNetImg2ImgPipeline,
+    FluxControlNetInpaintPipeline,
+    FluxControlNetPipeline,
+    FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
 from diffusers.models.controlnets.controlnet_flux import FluxMultiControlNetModel
 from gguf.quants import dequantize, quantize
 from PIL import Image
 
 from backend.flux.control_pictures import control_picture
+from backend.flux.latents import noise
 from backend.flux.model import ControlInput, FluxModel, ModelFiles, PictureJob, load_model
 from backend.flux.write_gguf import tensor_type
 from backend.models import ModelFolder, find_model
@@ -30,6 +41,20 @@ WINDOWS = {
     "two": [("depth", 0.7, 0.0, 1.0), ("normal", 0.4, 0.0, 1.0)],
     "two with windows": [("depth", 0.7, 0.0, 0.75), ("line", 0.5, 0.5, 1.0)],
 }
+
+
+PIPELINES = {
+    ("text_to_image", False): FluxPipeline,
+    ("text_to_image", True): FluxControlNetPipeline,
+    ("image_to_image", False): FluxImg2ImgPipeline,
+    ("image_to_image", True): FluxControlNetImg2ImgPipeline,
+    ("inpaint", False): FluxInpaintPipeline,
+    ("inpaint", True): FluxControlNetInpaintPipeline,
+}
+PICTURE = np.random.default_rng(4).integers(0, 256, (12, 16, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+"""What to start from: blocks of 8 x 8 pixels."""
+MASK = np.zeros((96, 128), np.float32)
+MASK[16:64, 32:112] = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +106,14 @@ def control_inputs(folder: ModelFolder, controls: list[tuple[str, float, float, 
     return inputs
 
 
-def ours(model: FluxModel, request: GenerationRequest, controls: list[ControlInput]) -> tuple[torch.Tensor, np.ndarray]:
-    """The final tokens, and the picture (height, width, 3), 0..1."""
+def ours(
+    model: FluxModel, request: GenerationRequest, controls: list[ControlInput], mask: np.ndarray | None = None
+) -> tuple[torch.Tensor, np.ndarray]:
+    """The final tokens, and the picture (height, width, 3), 0..1. mask: for in-painting PICTURE."""
     with torch.inference_mode():
         job = PictureJob(model, request, controls)
+        if request.task != "text_to_image":
+            job.read_source(PICTURE, mask)
         job.read_text()
         for control in controls:
             job.read_control(control)
@@ -93,7 +122,11 @@ def ours(model: FluxModel, request: GenerationRequest, controls: list[ControlInp
 
 
 def theirs(
-    model: FluxModel, reference: FluxTransformer2DModel, request: GenerationRequest, controls: list[ControlInput]
+    model: FluxModel,
+    reference: FluxTransformer2DModel,
+    request: GenerationRequest,
+    controls: list[ControlInput],
+    mask: np.ndarray | None = None,
 ) -> tuple[torch.Tensor, np.ndarray]:
     parts: dict[str, Any] = {
         "scheduler": FlowMatchEulerDiscreteScheduler.from_config(SCHEDULER),
@@ -111,8 +144,13 @@ def theirs(
         "num_inference_steps": request.steps,
         "guidance_scale": request.guidance,
         "max_sequence_length": TEXT_TOKENS,
-        "latents": PictureJob(model, request, []).start_noise(),
+        "latents": PictureJob(model, request, []).start(),
     }
+    if request.task != "text_to_image":
+        arguments |= {"image": Image.fromarray(PICTURE), "strength": request.strength}
+        del arguments["latents"]
+    if mask is not None:
+        arguments["mask_image"] = Image.fromarray(np.uint8(255 * mask))
     if request.true_cfg > 1.0:
         arguments |= {"negative_prompt": request.negative_prompt, "true_cfg_scale": request.true_cfg}
     if controls:
@@ -127,11 +165,12 @@ def theirs(
             "control_guidance_start": [control.start for control in controls],
             "control_guidance_end": [control.end for control in controls],
         }
-        pipeline = FluxControlNetPipeline(**parts)
-    else:
-        pipeline = FluxPipeline(**parts)
+    pipeline: Any = PIPELINES[request.task, bool(controls)](**parts)
     pipeline.set_progress_bar_config(disable=True)
-    with torch.inference_mode():
+    start = noise(request.seed, 16, request.height // 8, request.width // 8)
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        # Those that start from a picture would draw their noise after the picture's own latents.
+        patch.setattr(sys.modules[type(pipeline).__module__], "randn_tensor", lambda *_, **__: start)
         tokens: Any = pipeline(**arguments, output_type="latent", return_dict=False)[0]
         images: Any = pipeline(**arguments, output_type="np", return_dict=False)[0]
     return tokens, images[0]
@@ -189,3 +228,27 @@ def test_every_control_matters(model: FluxModel, folder: ModelFolder) -> None:
     for index, left in enumerate(pictures):
         for right in pictures[index + 1 :]:
             assert (left - right).norm() > 0.02 * left.norm()
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.75, 0.3])
+@pytest.mark.parametrize("name", [None, "two with windows"])
+def test_from_a_picture(
+    model: FluxModel, reference: FluxTransformer2DModel, folder: ModelFolder, name: str | None, strength: float
+) -> None:
+    request = replace(REQUEST, task="image_to_image", strength=strength, steps=6)
+    assert_equal(model, reference, request, control_inputs(folder, WINDOWS[name]) if name else [])
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.6])
+@pytest.mark.parametrize("name", [None, "whole"])
+def test_in_painting(
+    model: FluxModel, reference: FluxTransformer2DModel, folder: ModelFolder, name: str | None, strength: float
+) -> None:
+    request = replace(REQUEST, task="inpaint", strength=strength, steps=6)
+    controls = control_inputs(folder, WINDOWS[name]) if name else []
+    our_tokens, our_image = ours(model, request, controls, MASK)
+    their_tokens, their_image = theirs(model, reference, request, controls, MASK)
+    assert (our_tokens - their_tokens).norm() <= 1e-3 * their_tokens.norm()
+    assert (np.abs(our_image - their_image)[MASK == 1.0]).max() <= 0.5 / 255.0 + 1e-3
+    assert (our_image[MASK == 0.0] == PICTURE[MASK == 0.0] / 255.0).all(), "diffusers sends these through the VAE"
+    assert np.abs(our_image - PICTURE / 255.0)[MASK == 1.0].mean() > 0.05

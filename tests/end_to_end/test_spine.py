@@ -223,3 +223,20 @@ def test_blenders_process_never_loads_the_engine(ready: Any) -> None:
     ops().generate()
     ops().show_controls()
     assert {"torch", "diffusers", "transformers", "PIL", "safetensors"} & set(sys.modules) == set()
+
+
+def test_a_part_of_a_picture_is_painted_anew(ready: Any) -> None:
+    import numpy as np
+
+    ops().generate(seed=1, controls="depth")
+    first = history()[0].image
+    mask = bpy.data.images.new("mask", 128, 96)
+    values = np.ones((96, 128, 4), np.float32)
+    values[:48, :, :3] = 0.0  # rows from below: the lower half stays
+    mask.pixels.foreach_set(values.ravel())
+    ops().generate(seed=2, prompt="a red cube", controls="depth", image=first.name, mask="mask", strength=0.8)
+    before, after = (pixels(image).reshape(96, 128, 4)[..., :3] for image in (first, history()[-1].image))
+    assert (before[:48] == after[:48]).all() and np.abs(before[48:] - after[48:]).mean() > 0.02
+    ops().generate(seed=2, controls="depth", image=first.name, strength=0.5, negative_prompt="fog")
+    changed = pixels(history()[-1].image).reshape(96, 128, 4)[..., :3]
+    assert np.abs(before - changed).mean() > 0.005
