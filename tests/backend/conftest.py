@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from backend.models import ModelFolder, find_model
 from backend.production import Production
+
+if TYPE_CHECKING:
+    from diffusers import FluxTransformer2DModel
+
+    from backend.flux.model import FluxModel
 
 # Tensors this small gain nothing from threads, and the threads' waiting costs much on a machine that is shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,3 +40,24 @@ def own_models_folder(models_folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def production(models_folder: Path) -> Production:
     return Production(models_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def folder(models_folder: Path) -> ModelFolder:
+    return find_model(models_folder, "random-weights")
+
+
+@pytest.fixture(scope="session")
+def model(folder: ModelFolder) -> FluxModel:
+    """The random model in our engine."""
+    from tests.backend.diffusers_reference import load_engine
+
+    return load_engine(folder)
+
+
+@pytest.fixture(scope="session")
+def reference() -> FluxTransformer2DModel:
+    """The random model's transformer in diffusers."""
+    from tests.backend.diffusers_reference import reference_transformer
+
+    return reference_transformer()

@@ -1,0 +1,174 @@
+"""Faults of diffusers' FLUX ControlNet pipelines that ours does not have: each shown there, and right here.
+
+When one of these fails at "theirs", diffusers has mended it: then its row goes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxControlNetImg2ImgPipeline, FluxControlNetPipeline, FluxTransformer2DModel
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel, FluxMultiControlNetModel
+from PIL import Image
+
+from backend.flux.load_parts import load_part, without_deprecations
+from backend.flux.model import FluxModel
+from backend.models import ModelFolder
+from backend.wire import Control
+from tests.backend.diffusers_reference import PICTURE, REQUEST, WINDOWS, control_inputs, ours, pipeline_parts
+from tests.backend.samples import make_maps
+from tools.random_model import CONTROLNET, TEXT_TOKENS, randomised
+
+BASE: dict[str, Any] = {
+    "prompt": REQUEST.prompt, "width": REQUEST.width, "height": REQUEST.height, "num_inference_steps": 2,
+    "max_sequence_length": TEXT_TOKENS, "output_type": "latent", "return_dict": False,
+}  # fmt: skip
+HINT = Image.fromarray(PICTURE)
+
+
+@pytest.fixture
+def union(model: FluxModel, folder: ModelFolder) -> FluxControlNetModel:
+    return model.controlnet(folder.controlnets[0].folder)
+
+
+@pytest.fixture(scope="module")
+def plain_net() -> FluxControlNetModel:
+    """One without modes."""
+    with without_deprecations():
+        return randomised(FluxControlNetModel(**{**CONTROLNET, "num_mode": None}), 9)
+
+
+def paint(kind: type, model: FluxModel, reference: FluxTransformer2DModel, net: Any, **given: Any) -> torch.Tensor:
+    pipeline = kind(**pipeline_parts(model, reference), controlnet=net)
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.inference_mode():
+        return pipeline(**{**BASE, "generator": torch.Generator().manual_seed(1), **given})[0]
+
+
+@contextmanager
+def counted(net: torch.nn.Module) -> Iterator[list[int]]:
+    """Counts the calls of a net's first block."""
+    calls: list[int] = []
+    hook = net.transformer_blocks[0].register_forward_hook(lambda *_: calls.append(1))  # pyright: ignore
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
+def test_b3_one_strength_for_several_controls(model: FluxModel, reference: Any, union: Any, folder: Any) -> None:
+    nets = FluxMultiControlNetModel([union, union])
+    with pytest.raises(TypeError, match="not iterable"):
+        paint(FluxControlNetPipeline, model, reference, nets, control_image=[HINT, HINT], control_mode=[2, 7])
+    tokens, _ = ours(model, REQUEST, control_inputs(folder, WINDOWS["two"]))
+    assert torch.isfinite(tokens).all()
+
+
+def test_b4_the_second_control_of_a_union_net_is_forgotten(
+    model: FluxModel, reference: Any, union: Any, folder: Any
+) -> None:
+    nets = FluxMultiControlNetModel([union])
+    other = Image.fromarray(255 - PICTURE)
+    given: dict[str, Any] = {"control_mode": [2, 7], "controlnet_conditioning_scale": [0.8, 0.8]}
+    one = paint(FluxControlNetPipeline, model, reference, nets, control_image=[HINT, HINT], **given)
+    two = paint(FluxControlNetPipeline, model, reference, nets, control_image=[HINT, other], **given)
+    assert torch.equal(one, two), "theirs never looks at the second picture"
+    depth, _ = ours(model, REQUEST, control_inputs(folder, WINDOWS["whole"]))
+    both, _ = ours(model, REQUEST, control_inputs(folder, WINDOWS["two"]))
+    assert (depth - both).norm() > 0.02 * depth.norm()
+
+
+def test_b5_a_control_outside_its_window_costs_nothing(
+    model: FluxModel, reference: Any, union: Any, folder: Any
+) -> None:
+    with counted(union) as calls:
+        given: dict[str, Any] = {"control_image": HINT, "control_mode": 2, "control_guidance_end": 0.5}
+        paint(FluxControlNetPipeline, model, reference, union, num_inference_steps=4, **given)
+    assert len(calls) == 4, "theirs runs the net for nothing in the other two"
+    with counted(union) as calls:
+        ours(model, replace(REQUEST, steps=4), control_inputs(folder, [("depth", 0.7, 0.0, 0.5)]))
+    assert len(calls) == 2
+
+
+def test_b6_nets_without_modes_from_a_picture(model: FluxModel, reference: Any, plain_net: Any, folder: Any) -> None:
+    nets = FluxMultiControlNetModel([plain_net])
+    with pytest.raises(UnboundLocalError):
+        paint(
+            FluxControlNetImg2ImgPipeline, model, reference, nets, image=HINT, control_image=[HINT], control_mode=None,
+            controlnet_conditioning_scale=[0.7],
+        )  # fmt: skip
+    control = replace(control_inputs(folder, WINDOWS["whole"])[0], mode=None)
+    model.nets[control.folder / "plain"] = plain_net
+    request = replace(REQUEST, task="image_to_image", strength=0.5)
+    without, _ = ours(model, request, [])
+    tokens, _ = ours(model, request, [replace(control, folder=control.folder / "plain")])
+    del model.nets[control.folder / "plain"]
+    assert torch.isfinite(tokens).all() and (tokens - without).norm() > 0.01 * without.norm()
+
+
+def test_b7_two_pictures_from_a_picture_with_a_union_net(
+    model: FluxModel, reference: Any, union: Any, folder: Any
+) -> None:
+    given: dict[str, Any] = {"image": HINT, "control_image": HINT, "control_mode": 2, "num_images_per_prompt": 2}
+    with pytest.raises(RuntimeError, match=r"[Ss]izes of tensors must match"):
+        paint(FluxControlNetImg2ImgPipeline, model, reference, union, **given)
+    request, controls = replace(REQUEST, task="image_to_image"), control_inputs(folder, WINDOWS["whole"])
+    first, second = (ours(model, replace(request, seed=seed), controls)[0] for seed in (1, 2))
+    assert (first - second).norm() > 0.02 * first.norm()
+
+
+def test_b8_two_pictures_of_one_encoded_prompt(model: FluxModel, reference: Any, union: Any, folder: Any) -> None:
+    with torch.inference_mode():
+        text, pooled = model.encode_prompt(REQUEST.prompt)
+    given: dict[str, Any] = {"control_image": HINT, "control_mode": 2, "num_images_per_prompt": 2}
+    with pytest.raises(RuntimeError, match=r"[Ss]izes of tensors must match"):
+        paint(
+            FluxControlNetPipeline, model, reference, union, prompt=None, prompt_embeds=text,
+            pooled_prompt_embeds=pooled, **given,
+        )  # fmt: skip
+    controls = control_inputs(folder, WINDOWS["whole"])
+    first, second = (ours(model, replace(REQUEST, seed=seed), controls)[0] for seed in (1, 2))
+    assert torch.isfinite(first).all() and (first - second).norm() > 0.02 * first.norm()
+
+
+def test_b9_a_net_of_another_precision(model: FluxModel, reference: Any, union: Any, folder: Any) -> None:
+    half = copy.deepcopy(union).to(torch.float16)
+    with pytest.raises(RuntimeError, match=r"same dtype|expected .* but found|mat1 and mat2"):
+        paint(FluxControlNetPipeline, model, reference, half, control_image=HINT, control_mode=2)
+    path = folder.controlnets[0].folder
+    assert load_part(FluxControlNetModel, path, model.device, model.dtype).dtype == model.dtype, "the file is float16"
+
+
+def test_b10_settings_come_from_the_first_net_alone(
+    model: FluxModel, reference: Any, plain_net: Any, folder: Any
+) -> None:
+    """Two nets, of which only the second was distilled with guidance: theirs asks the first whether to give it."""
+    with without_deprecations():
+        deaf = randomised(FluxControlNetModel(**{**CONTROLNET, "num_mode": None, "guidance_embeds": False}), 10)
+    nets = FluxMultiControlNetModel([deaf, plain_net])
+    given: dict[str, Any] = {"control_image": [HINT, HINT], "controlnet_conditioning_scale": [0.5, 0.5]}
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        paint(FluxControlNetPipeline, model, reference, nets, control_mode=[None, None], **given)
+    control = replace(control_inputs(folder, WINDOWS["whole"])[0], mode=None)
+    places = [control.folder / "deaf", control.folder / "plain"]
+    model.nets |= dict(zip(places, (deaf, plain_net), strict=True))
+    one, both = (
+        ours(model, REQUEST, [replace(control, folder=place) for place in wanted])[0] for wanted in (places[:1], places)
+    )
+    for place in places:
+        del model.nets[place]
+    assert torch.isfinite(both).all() and (one - both).norm() > 0.01 * one.norm()
+
+
+def test_a_request_with_every_control_runs(production: Any) -> None:
+    from tests.backend.samples import made, run
+
+    controls = (Control("depth"), Control("normal", 0.4), Control("line", 0.5, 0.0, 0.5))
+    request = replace(REQUEST, controls=controls, steps=2)
+    assert made(run(production, request, make_maps(REQUEST.width, REQUEST.height))).png
