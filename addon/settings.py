@@ -49,6 +49,7 @@ SAMPLER_ITEMS = (
     ("unipc", "UniPC", "Corrects each step by the next: the best with 8 to 15 steps, at no cost"),
     ("lcm", "LCM", "For few-step models: new noise after each step"),
     ("euler_ancestral", "Euler Ancestral", "New noise after each step: livelier, and never settles with more steps"),
+    ("adaptive", "Adaptive", "Steps as long as their error allows; Steps is the most it may take"),
 )
 SCHEDULE_ITEMS = (
     ("simple", "Simple", "Even steps, shifted to the picture's size; what FLUX's makers use"),

@@ -17,6 +17,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from .adaptive import FINE, adaptive, fine_levels
+
 Model = Callable[[Tensor, int], Tensor]
 Callback = Callable[[int, Tensor], None]
 """Called after each step with its number from 0 and the picture as predicted there (latents without noise)."""
@@ -195,6 +197,12 @@ def two_calls_a_step(sigmas: Tensor) -> Calls:
     return Calls(sigmas[[place for _, place in places]], tuple(step for step, _ in places))
 
 
+def calls_it_may_make(sigmas: Tensor) -> Calls:
+    """Of the adaptive sampler: some of these, at most as many as there are steps."""
+    count = len(sigmas) - 1
+    return Calls(fine_levels(sigmas)[:-1], tuple(step for step in range(count) for _ in range(FINE)))
+
+
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """run: one of the functions above. calls: sigmas (steps + 1,) -> the calls of the model that it will make."""
@@ -210,4 +218,5 @@ SAMPLERS = {
     "unipc": Sampler(unipc, one_call_a_step),
     "lcm": Sampler(lcm, one_call_a_step),
     "euler_ancestral": Sampler(euler_ancestral, one_call_a_step),
+    "adaptive": Sampler(adaptive, calls_it_may_make),
 }

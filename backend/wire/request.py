@@ -12,7 +12,7 @@ from .failure import FailureError, FailureKind
 
 CONTROL_KINDS = ("depth", "normal", "line")
 TASKS = ("text_to_image", "image_to_image", "inpaint", "show_controls")
-SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral")
+SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral", "adaptive")
 SCHEDULES = ("simple", "beta", "karras", "exponential")
 SIZE_MULTIPLE = 16
 """One FLUX token covers 16 x 16 pixels: 8 in the VAE, 2 in the transformer's patches."""

@@ -94,6 +94,44 @@ def test_the_better_samplers_are_better_from_noise_to_none(name: str) -> None:
         assert error_of(name, even_levels(steps)) < 0.25 * error_of("euler", even_levels(steps))
 
 
+@pytest.mark.parametrize("budget", [8, 12, 20, 40])
+def test_the_adaptive_sampler_keeps_its_budget_and_uses_it_well(budget: int) -> None:
+    calls, told = counted_adaptive(even_levels(budget), exact_velocity)
+    assert len(calls) <= budget and told == sorted(set(told)) and told[-1] == len(calls) - 1 < budget
+    assert error_of("adaptive", even_levels(budget)) < 0.7 * error_of("euler", even_levels(budget))
+
+
+def test_the_adaptive_sampler_spends_calls_where_the_way_bends() -> None:
+    straight, _ = counted_adaptive(even_levels(40), lambda x, level: torch.ones_like(x))
+    assert len(straight) <= 14
+    # A bend of the velocity at one level: the steps around it are the shortest.
+    levels, _ = counted_adaptive(even_levels(40), lambda x, level: torch.full_like(x, math.tanh((level - 0.4) * 60)))
+    widths = {(a + b) / 2: a - b for a, b in pairwise(sorted(set(levels), reverse=True))}
+    assert abs(min(widths, key=widths.__getitem__) - 0.4) < 0.1
+    assert min(widths.values()) < 0.25 * max(widths.values())
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3])
+def test_a_small_budget_is_enough(budget: int) -> None:
+    calls, _ = counted_adaptive(even_levels(budget), exact_velocity)
+    assert 1 <= len(calls) <= budget
+
+
+def counted_adaptive(sigmas: Tensor, velocity: Callable[[Tensor, float], Tensor]) -> tuple[list[float], list[int]]:
+    """The levels that were called, and the steps that were told."""
+    levels = SAMPLERS["adaptive"].calls(sigmas).levels.tolist()
+    called: list[float] = []
+    told: list[int] = []
+
+    def model(x: Tensor, call: int) -> Tensor:
+        called.append(levels[call])
+        return Exact(velocity(x, levels[call]))
+
+    start = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(1, 9, 1)
+    SAMPLERS["adaptive"].run(model, start, sigmas, lambda step, seen: told.append(step), lambda step: start)
+    return called, told
+
+
 def test_a_known_picture_is_reached_by_all() -> None:
     """Where the net always sees the same picture, that is where every sampler ends."""
     picture = torch.full((1, 4, 2), 0.7)
