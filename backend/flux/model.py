@@ -12,7 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
 from ..wire import FailureError, FailureKind, GenerationRequest
 from ..wire.request import is_from_picture
@@ -21,6 +21,7 @@ from .denoise import Guides, Negative, denoise
 from .forward import Conditions, prepare
 from .latents import image_positions, noise, pack, unpack
 from .load_parts import load_part, load_shift, load_tokenizer
+from .load_t5 import load_t5
 from .load_transformer import LoadedTransformer, load_transformer
 from .preview import fit_latent_colours, preview
 from .samplers import SAMPLERS, Calls
@@ -125,7 +126,7 @@ def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, chec
     clip = load_part(CLIPTextModel, files.text_encoder, device, dtype)
     clip_tokenizer = load_tokenizer(CLIPTokenizer, files.tokenizer, clip.config.vocab_size)
     check()
-    t5 = load_part(T5EncoderModel, files.text_encoder_2, device, dtype)
+    t5 = load_t5(files.text_encoder_2, device, dtype)
     t5_tokenizer = load_tokenizer(T5Tokenizer, files.tokenizer_2, t5.config.vocab_size)
     text = TextEncoders(clip, clip_tokenizer, t5, t5_tokenizer, files.max_text_tokens)
     check()

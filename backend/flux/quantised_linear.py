@@ -1,4 +1,4 @@
-"""A linear layer that keeps its weight packed."""
+"""Layers that keep their weight packed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class QuantisedLinear(nn.Module):
 
     packed: Tensor
     bias: Tensor | None
+    weight: None = None
+    """transformers' T5 asks its layers for the dtype of a weight, and passes over what has none."""
 
     def __init__(self, packed: Tensor, type_name: str, in_features: int, bias: Tensor | None) -> None:
         super().__init__()
@@ -34,3 +36,25 @@ class QuantisedLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features} -> {self.out_features}, {self.type_name}"
+
+
+class QuantisedEmbedding(nn.Module):
+    """Rows of a packed table, unpacked when they are looked up.
+
+    packed: (words, bytes per row) uint8. dtype: of what comes out.
+    """
+
+    packed: Tensor
+
+    def __init__(self, packed: Tensor, type_name: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.type_name, self.dtype = type_name, dtype
+        self.register_buffer("packed", packed)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """(...) whole numbers -> (..., width)."""
+        rows = dequantise(self.packed[words.flatten()], self.type_name, self.dtype)
+        return rows.reshape(*words.shape, -1)
+
+    def extra_repr(self) -> str:
+        return f"{self.packed.shape[0]} words, {self.type_name}"
