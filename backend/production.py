@@ -204,8 +204,9 @@ def _make(picture_job: PictureJob, job: _Job, maps: ControlMaps) -> NDArray[np.u
     steps, controls = picture_job.steps, picture_job.controls
     with job.stage("text"):
         picture_job.read_text()
-    if picture_job.request.task in SOURCES_OF:
-        picture_job.read_source(maps.image, maps.mask if picture_job.request.task == "inpaint" else None)
+    task = picture_job.request.task
+    if maps.image is not None and task in SOURCES_OF:
+        picture_job.read_source(maps.image, maps.mask if task == "inpaint" else None)
     with job.stage("control", len(controls)):
         for index, control in enumerate(controls):
             job.check()
