@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from backend.models import ModelFolder, find_model
 from backend.production import Production
+from tests.backend.samples import CONFIG
 
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
@@ -61,3 +63,22 @@ def reference() -> FluxTransformer2DModel:
     from tests.backend.diffusers_reference import reference_transformer
 
     return reference_transformer()
+
+
+@pytest.fixture(scope="session")
+def plain() -> FluxTransformer2DModel:
+    """A small transformer with random weights. Not to be changed."""
+    from diffusers import FluxTransformer2DModel
+
+    from tools.random_model import randomised
+
+    return randomised(FluxTransformer2DModel(**CONFIG), 0)
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> Path:
+    """Its config.json."""
+    path = tmp_path / "transformer" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"_class_name": "FluxTransformer2DModel", "_diffusers_version": "0.30.0", **CONFIG}))
+    return path

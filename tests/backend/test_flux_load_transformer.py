@@ -19,36 +19,10 @@ from backend.flux.load_transformer import LoadedTransformer, load_transformer
 from backend.flux.quantised_linear import QuantisedLinear
 from backend.flux.write_gguf import bfl_tensors
 from backend.wire import Failure, FailureError, FailureKind
-from tests.backend.samples import random_packed
-from tools.random_model import randomised
+from tests.backend.samples import CONFIG, random_packed
 
-CONFIG: dict[str, Any] = {
-    "patch_size": 1,
-    "in_channels": 64,
-    "num_layers": 1,
-    "num_single_layers": 1,
-    "attention_head_dim": 64,
-    "num_attention_heads": 4,
-    "joint_attention_dim": 256,
-    "pooled_projection_dim": 256,
-    "guidance_embeds": True,
-    "axes_dims_rope": [8, 28, 28],
-}
 CPU = torch.device("cpu")
 Packed = dict[str, tuple[np.ndarray, GGMLQuantizationType]]
-
-
-@pytest.fixture(scope="module")
-def plain() -> FluxTransformer2DModel:
-    return randomised(FluxTransformer2DModel(**CONFIG), 0)
-
-
-@pytest.fixture
-def config_path(tmp_path: Path) -> Path:
-    path = tmp_path / "transformer" / "config.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"_class_name": "FluxTransformer2DModel", "_diffusers_version": "0.30.0", **CONFIG}))
-    return path
 
 
 def pack_all(tensors: dict[str, torch.Tensor], types: list[str]) -> tuple[Packed, dict[str, torch.Tensor]]:

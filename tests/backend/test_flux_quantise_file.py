@@ -16,14 +16,14 @@ from safetensors.torch import save_file
 from backend.flux.quantise_file import WRITABLE, quantise_file
 from backend.flux.write_gguf import bfl_tensors
 from backend.wire import FailureError, FailureKind
-from tests.backend.test_flux_load_transformer import CONFIG, config_path, plain  # noqa: F401  (fixtures)
+from tests.backend.samples import CONFIG
 from tests.backend.test_flux_safetensors import loaded_weights, write_shards
 from tests.disks import small_disk
 from tools.console import ROOT
 
 
 @pytest.fixture
-def bfl_file(plain: FluxTransformer2DModel, tmp_path: Path) -> Path:  # noqa: F811
+def bfl_file(plain: FluxTransformer2DModel, tmp_path: Path) -> Path:
     """The transformer in bf16, as it is published."""
     tensors = bfl_tensors(plain.state_dict(), CONFIG)
     path = tmp_path / "flux.safetensors"
@@ -33,7 +33,7 @@ def bfl_file(plain: FluxTransformer2DModel, tmp_path: Path) -> Path:  # noqa: F8
 
 @pytest.mark.parametrize("type_name", WRITABLE)
 def test_each_type_is_what_gguf_py_makes_of_the_weights(
-    plain: FluxTransformer2DModel, config_path: Path, bfl_file: Path, tmp_path: Path, type_name: str  # noqa: F811
+    plain: FluxTransformer2DModel, config_path: Path, bfl_file: Path, tmp_path: Path, type_name: str
 ) -> None:  # fmt: skip
     target = tmp_path / "flux.gguf"
     told: list[tuple[int, int]] = []
@@ -57,7 +57,7 @@ def test_each_type_is_what_gguf_py_makes_of_the_weights(
 
 
 def test_shards_and_gguf_are_read_too(
-    plain: FluxTransformer2DModel, config_path: Path, tmp_path: Path  # noqa: F811
+    plain: FluxTransformer2DModel, config_path: Path, tmp_path: Path
 ) -> None:  # fmt: skip
     half, packed = tmp_path / "half.gguf", tmp_path / "packed.gguf"
     quantise_file(write_shards(plain, tmp_path), half, "F16", lambda number, count: None)

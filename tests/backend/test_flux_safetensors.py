@@ -19,7 +19,8 @@ from backend.flux.quantised_linear import QuantisedLinear
 from backend.flux.safetensors_file import read_safetensors
 from backend.flux.write_gguf import bfl_tensors
 from backend.wire import FailureError, FailureKind
-from tests.backend.test_flux_load_transformer import CONFIG, CPU, config_path, plain  # noqa: F401  (fixtures)
+from tests.backend.samples import CONFIG
+from tests.backend.test_flux_load_transformer import CPU
 
 TYPES = {
     "F32": torch.float32,
@@ -45,7 +46,7 @@ def loaded_weights(path: Path, config: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("naming", ["bfl", "diffusers", "prefixed"])
 @pytest.mark.parametrize("type_name", TYPES)
 def test_every_float_type_in_every_naming(
-    plain: FluxTransformer2DModel, config_path: Path, tmp_path: Path, naming: str, type_name: str  # noqa: F811
+    plain: FluxTransformer2DModel, config_path: Path, tmp_path: Path, naming: str, type_name: str
 ) -> None:  # fmt: skip
     state = plain.state_dict()
     tensors = state if naming == "diffusers" else bfl_tensors(state, CONFIG)
@@ -61,7 +62,7 @@ def test_every_float_type_in_every_naming(
         assert torch.equal(weights[name], tensor.to(TYPES[type_name]).float()), name
 
 
-def test_a_model_in_shards(plain: FluxTransformer2DModel, config_path: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_model_in_shards(plain: FluxTransformer2DModel, config_path: Path, tmp_path: Path) -> None:
     index = write_shards(plain, tmp_path)
     weights = loaded_weights(index, config_path)
     for name, tensor in plain.state_dict().items():
@@ -141,7 +142,7 @@ def test_a_number_format_that_is_no_weight_s_is_named(tmp_path: Path) -> None:
     assert failure.kind == FailureKind.MODEL_UNSUPPORTED and "I64" in failure.message and "BF16" in failure.hint
 
 
-def test_an_index_says_what_is_wrong_with_it(plain: FluxTransformer2DModel, tmp_path: Path) -> None:  # noqa: F811
+def test_an_index_says_what_is_wrong_with_it(plain: FluxTransformer2DModel, tmp_path: Path) -> None:
     assert refusal(tmp_path / "no.safetensors.index.json").failure.kind == FailureKind.MODEL_MISSING
     index = write_shards(plain, tmp_path)
     table = json.loads(index.read_text())

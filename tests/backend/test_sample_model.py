@@ -5,14 +5,20 @@ Fewer pictures than for the model card (`python -m backend.sample.figures`), the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from backend.models import find_model
+from backend.flux.control_pictures import control_picture
+from backend.flux.model import ControlInput, FluxModel, ModelFiles, PictureJob, load_model
+from backend.models import ModelFolder, find_model
 from backend.production import Production
 from backend.sample import NAME, model_folder
 from backend.sample.figures import (
@@ -30,17 +36,15 @@ from backend.sample.figures import (
     vae_psnr,
 )
 from backend.sample.judge import ColourJudge, colour_judges, load_judge
+from backend.sample.style import INK, PAPER
 from backend.sample.world.captions import plain_caption
 from backend.sample.world.scenes import GROUND, SUBJECT
+from backend.wire import GenerationRequest
 from backend.wire.model_names import shipped_models
 from tests.backend.float_model import write_float_copy
 
 JUDGE = Path(__file__).parent / "material_judge.safetensors"
 MEGABYTES = 32
-pytestmark = pytest.mark.skipif(
-    not (model_folder() / "model.json").is_file(),
-    reason="the sample model has not been made yet: .venv/bin/python -m backend.sample.train makes it",
-)
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +128,58 @@ def test_any_size_is_a_picture(painting: Painting, width: int, height: int) -> N
     assert edge_recall(picture, case.line) > 0.5
 
 
-def test_the_style_lora_changes_the_style() -> None:
-    from safetensors.torch import load_file
+def test_the_style_lora_makes_woodcuts() -> None:
+    folder = find_model(Path("nowhere"), NAME)
+    files = ModelFiles(
+        folder.transformer, folder.transformer_config, max_text_tokens=folder.max_text_tokens, **folder.parts
+    )
+    with torch.inference_mode():
+        engine = load_model(files, torch.device("cpu"), torch.float32, lambda: None)
+        case = cases()[1]
+        plain = paint_with(engine, folder, case)
+        with lora_attached(engine, load_file(shipped_models() / "woodcut.safetensors")):
+            cut = paint_with(engine, folder, case)
+        again = paint_with(engine, folder, case)
+    assert (plain == again).all()
+    assert share_of_ink_and_paper(cut) > 0.6 > 0.3 > share_of_ink_and_paper(plain)
 
-    state = load_file(shipped_models() / "woodcut.safetensors")
-    names = {name.removesuffix(".lora_A.weight").removesuffix(".lora_B.weight") for name in state}
-    model = Production(shipped_models(), "cpu")
-    assert model.model_names() == [NAME]
-    for name in names:
-        down, up = state[f"{name}.lora_A.weight"], state[f"{name}.lora_B.weight"]
-        assert down.shape[0] == up.shape[1] and torch.isfinite(up @ down).all()
+
+def paint_with(engine: FluxModel, folder: ModelFolder, case: Case) -> np.ndarray:
+    """(256, 256, 3) uint8: a red thing on a green floor, by its normals."""
+    found = folder.control("normal")
+    assert found is not None
+    picture = control_picture(case.maps, "normal", found[1].picture)
+    control = ControlInput(found[0].folder, found[1].mode, picture, 1.0, 0.0, 1.0)
+    prompt = plain_caption(look_for(case, 0, "red", "matte"))
+    request = GenerationRequest(prompt, 256, 256, seed=1, steps=12, guidance=3.5, model=NAME)
+    job = PictureJob(engine, request, [control])
+    job.read_text()
+    job.read_control(control)
+    job.denoise(lambda step, tokens: None)
+    return job.decode()
+
+
+@contextmanager
+def lora_attached(engine: FluxModel, state: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Adds up x down to each layer that the LoRA names; it must name layers that there are."""
+    hooks = []
+    for name in [key.removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]:
+        down, up = (state[f"{name}.lora_{side}.weight"].float() for side in "AB")
+        layer = engine.transformer.model.get_submodule(name.removeprefix("transformer."))
+
+        def add(_: object, given: tuple[torch.Tensor, ...], out: torch.Tensor, down: Any = down, up: Any = up) -> Any:
+            return out + given[0] @ down.T @ up.T
+
+        hooks.append(layer.register_forward_hook(add))
+    assert len(hooks) > 10
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+def share_of_ink_and_paper(picture: np.ndarray) -> float:
+    """The share of pixels whose colour lies near the line from ink to paper."""
+    ink, paper = np.array(INK), np.array(PAPER)
+    values = picture.reshape(-1, 3) / 255.0 - ink
+    along = np.clip(values @ (paper - ink) / ((paper - ink) @ (paper - ink)), 0.0, 1.0)
+    return float((np.linalg.norm(values - along[:, None] * (paper - ink), axis=1) < 0.12).mean())
