@@ -42,6 +42,8 @@ CONTROL_SHARES = (0.5, 0.2)
 hands on at the start."""
 GUESS_WEIGHT = 0.25
 """Of the ControlNet's guesses at the picture, beside the velocity."""
+CONTROLS_MAX = 2.1
+"""What three controls at the usual strength of 0.7 add up to."""
 GUIDANCE_MAX = 5.0
 GUIDANCE_SLOPE = 0.5
 """The classifier-free guidance that the guidance g stands for is 1 + slope x (g - 1): what users know from FLUX.1-dev,
@@ -246,15 +248,24 @@ def train_control(folder: Path, painter: Painter, batches: Batches, stage: Stage
 
 
 def train_flow(
-    folder: Path, painter: Painter, batches: Batches, stage: Stage, show: Callable[[int, Painter], None]
+    folder: Path,
+    painter: Painter,
+    batches: Batches,
+    stage: Stage,
+    show: Callable[[int, Painter], None],
+    chance: int = 0,
 ) -> Painter:
-    """Trains with guidance 1; returns the moving average of the weights, which is what paints well."""
+    """Trains with guidance 1; returns the moving average of the weights, which is what paints well.
+
+    chance: a number for each stage that is trained like this.
+    """
     device = batches.device
+    painter.requires_grad_(True).train()
     average = copy.deepcopy(painter).requires_grad_(False).eval()
     optimizer = optimizer_of(painter, stage.rate)
 
     def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        batch = batches.draw(step)
+        batch = batches.draw(step, chance)
         with torch.autocast(device.type, torch.bfloat16):
             velocity, guesses = painter.velocity_and_guesses(batch, torch.ones_like(batch.sigma))
         loss = flow_loss(velocity, batch.noise - batch.clean, batch.weight)
@@ -275,7 +286,8 @@ def train_guidance(
     """Teaches the guidance input what classifier-free guidance does, so that one forward a step obeys the slider.
 
     The target is the velocity of the teacher (the painter as it came), moved by what it makes of caption and control
-    beyond neither. Against no caption alone, tokens keep colours of their own; against neither, things are whole.
+    beyond neither. Against no caption alone, tokens keep colours of their own; against neither, things are whole. The
+    controls come stronger than the teacher's, too: several at once add up to more than one.
     """
     device = batches.device
     teacher = copy.deepcopy(painter).requires_grad_(False).eval()
@@ -293,11 +305,14 @@ def train_guidance(
         object.__setattr__(without, "text", no_text.expand_as(batch.text))
         object.__setattr__(without, "pooled", no_pooled.expand_as(batch.pooled))
         object.__setattr__(without, "strength", torch.zeros_like(batch.strength))
+        stronger = copy.copy(batch)
+        more = 1 + (CONTROLS_MAX - 1) * torch.rand(len(batch.sigma), generator=chance).to(device)
+        object.__setattr__(stronger, "strength", batch.strength * more)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 plain = teacher(batch, ones).float()
                 shift = plain - teacher(without, ones).float()
-            velocity = painter(batch, guidance)
+            velocity = painter(stronger, guidance)
         push = (GUIDANCE_SLOPE * (guidance - 1))[:, None, None] * shift
         loss = flow_loss(velocity, plain + push, batch.weight)
         return loss, {"loss": loss.item(), "push": push.abs().mean().item()}

@@ -97,7 +97,7 @@ def train_style(
 
 
 def _drawer(folder: Path, vae: AutoencoderKL, encoders: TextEncoders) -> Callable[[int], tuple[Batch, Tensor]]:
-    """Draws batches of woodcuts of the first group's scenes, with the guidances that the slider has."""
+    """Draws batches of woodcuts of the first group's scenes, and their guidances."""
     group = GROUPS[0]
     scenes: list[tuple[Tensor, Tensor, Sample]] = []
     for shard in range(group.scenes):
@@ -124,7 +124,6 @@ def _drawer(folder: Path, vae: AutoencoderKL, encoders: TextEncoders) -> Callabl
         control = torch.stack([scenes[s][1][m] for s, m in zip(picks, modes.tolist(), strict=True)])
         noise = torch.randn(clean.shape, generator=chance)
         sigma = torch.sigmoid(SIGMA_MEAN + SIGMA_SPREAD * torch.randn(BATCH, generator=chance))
-        guidance = 1 + 4 * torch.rand(BATCH, generator=chance)
         ones = torch.ones(BATCH)
         parts = (
             clean,
@@ -138,6 +137,7 @@ def _drawer(folder: Path, vae: AutoencoderKL, encoders: TextEncoders) -> Callabl
             pooled,
             positions,
         )
-        return Batch(*(part.to(vae.device) for part in parts)), guidance.to(vae.device)
+        # Without guidance: what guidance does to a picture is the painter's, and stays as it is beside the LoRA.
+        return Batch(*(part.to(vae.device) for part in parts)), ones.to(vae.device)
 
     return draw

@@ -1,7 +1,7 @@
 """Makes the sample model from nothing:  python -m backend.sample.train --preset cpu
 
-Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, guidance, style,
-export. Look at the contact sheets in the work folder while it runs.
+Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, polish, guidance,
+style, export. Look at the contact sheets in the work folder while it runs.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Preset:
     vae: Stage
     control: Stage
     flow: Stage
+    polish: Stage
     guidance: Stage
     style: Stage
 
@@ -64,15 +65,18 @@ class Preset:
 PRESETS = {
     "cpu": Preset(
         1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
-        Stage("flow", 5000, 1.2e-3, 150), Stage("guidance", 400, 4e-4, 30), Stage("style", 300, 2e-3, 20),
+        Stage("flow", 5000, 1.2e-3, 150), Stage("polish", 7000, 1e-3, 150),
+        Stage("guidance", 400, 4e-4, 30), Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(
         8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("control", 6000, 2e-3, 200),
-        Stage("flow", 30000, 1.5e-3, 500), Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
+        Stage("flow", 20000, 1.5e-3, 500), Stage("polish", 10000, 1e-3, 200),
+        Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
     ),
     "try": Preset(
         0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("control", 2, 1e-3, 2),
-        Stage("flow", 4, 1e-3, 2), Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
+        Stage("flow", 4, 1e-3, 2), Stage("polish", 2, 1e-3, 2),
+        Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
     ),
 }  # fmt: skip
 
@@ -154,7 +158,10 @@ class Training:
         # Its steps all see few tokens.
         train_control(self.work, painter, self._batches(encoders, 10 * stage.steps, CONTROL_TIMES), stage)
         batches = self._batches(encoders, self.preset.flow.steps)
-        return train_flow(self.work, painter, batches, self.preset.flow, self._show("flow", vae, encoders, 1.0))
+        painter = train_flow(self.work, painter, batches, self.preset.flow, self._show("flow", vae, encoders, 1.0))
+        # The same again from the average, on whole pictures throughout.
+        whole, show = self._batches(encoders, 0), self._show("polish", vae, encoders, 1.0)
+        return train_flow(self.work, painter, whole, self.preset.polish, show, chance=3)
 
     def guidance(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         show = self._show("guidance", vae, encoders, 3.5)
