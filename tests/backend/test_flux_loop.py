@@ -85,11 +85,15 @@ def test_a_sampler_declares_each_call_s_level() -> None:
         calls.append(call)
         return x
 
-    for sampler in SAMPLERS.values():
+    for name, sampler in SAMPLERS.items():
         calls.clear()
         sampler.run(model, torch.ones(1, 2, 2), sigmas, lambda step, predicted: None, lambda step: torch.zeros(1, 2, 2))
         declared = sampler.calls(sigmas)
-        assert calls == list(range(len(declared.levels))) and len(declared.steps) == len(declared.levels)
+        assert len(declared.steps) == len(declared.levels)
+        if name == "adaptive":  # it declares those that it may make
+            assert set(calls) <= set(range(len(declared.levels))) and len(calls) <= 4
+        else:
+            assert calls == list(range(len(declared.levels)))
 
 
 @pytest.mark.parametrize(
