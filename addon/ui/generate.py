@@ -55,9 +55,9 @@ def _draw_start(layout: Any, chosen: settings.GrisailleSettings) -> None:
     layout.prop(chosen, "start")
     if chosen.start == "text_to_image":
         return
-    layout.template_ID(chosen, "start_image", open="image.open")
+    layout.template_ID(chosen, "start_image", open="image.open", text="Picture")
     if chosen.start == "inpaint":
-        layout.template_ID(chosen, "start_mask", new="image.new", open="image.open")
+        layout.template_ID(chosen, "start_mask", new="image.new", open="image.open", text="Mask")
     layout.prop(chosen, "strength", slider=True)
 
 

@@ -91,6 +91,16 @@ def test_what_a_negative_prompt_costs_is_said(fake_link: FakeLink) -> None:
     assert "prop:true_cfg" in shown and "The negative prompt doubles the time" in shown
 
 
+def test_a_picture_to_start_from_can_be_chosen(fake_link: FakeLink) -> None:
+    chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    assert "prop:strength" in drawn("controls") and "Picture" not in drawn("generate")
+    chosen.start = "image_to_image"
+    shown = drawn("generate")
+    assert "Picture" in shown and "prop:strength" in shown and "Mask" not in shown
+    chosen.start = "inpaint"
+    assert "Mask" in drawn("generate")
+
+
 def test_the_model_that_ships_says_what_it_knows(
     fake_link: FakeLink, shipped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
