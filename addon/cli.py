@@ -135,9 +135,7 @@ def _order(options: argparse.Namespace) -> Order:
         for name in ("prompt", "seed", "steps", "guidance", "model", "sampler", "schedule", "strength")
         if getattr(options, name) is not None
     }
-    if options.negative_prompt is not None or options.true_cfg is not None:
-        prompt = order.request.negative_prompt if options.negative_prompt is None else options.negative_prompt
-        values |= settings.negative(prompt, options.true_cfg)
+    values |= settings.negative_over(order.request, options.negative_prompt, options.true_cfg)
     if options.size:
         values["width"], values["height"] = options.size
     if options.controls is not None:

@@ -275,6 +275,13 @@ def negative(prompt: str, true_cfg: float | None = None) -> dict[str, Any]:
     return {"negative_prompt": prompt, "true_cfg": TRUE_CFG if true_cfg is None else true_cfg}
 
 
+def negative_over(request: GenerationRequest, prompt: str | None, true_cfg: float | None) -> dict[str, Any]:
+    """The Request's fields where a script says one of both or neither (None); the rest is the scene's."""
+    if prompt is None and true_cfg is None:
+        return {}
+    return negative(request.negative_prompt if prompt is None else prompt, true_cfg)
+
+
 def _true_cfg(settings: GrisailleSettings) -> float | None:
     """The panel shows it beside a negative prompt only."""
     return round(settings.true_cfg, 4) if settings.negative_prompt.strip() else None

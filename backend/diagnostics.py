@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .failures import failure_of
-from .models import find_model, model_names
+from .models import ModelFolder, find_model, model_names
 from .wire import Failure, FailureError, FailureKind
 from .wire.model_names import shipped_models
 
@@ -105,7 +105,7 @@ def _disk(folder: Path) -> str:
 
 def _model(folder: Path, name: str) -> str:
     model = find_model(folder, name)
-    missing = [path for path in _wanted(folder, name) if not path.exists()]
+    missing = [path for path in _wanted(model) if not path.exists()]
     if missing:
         raise FailureError.of(
             FailureKind.MODEL_MISSING, f"The model lacks {missing[0].name}.", "Download it again.", str(missing[0])
@@ -114,8 +114,7 @@ def _model(folder: Path, name: str) -> str:
     return f"{model.title}, {size / 1e9:.2f} GB."
 
 
-def _wanted(folder: Path, name: str) -> Iterator[Path]:
-    model = find_model(folder, name)
+def _wanted(model: ModelFolder) -> Iterator[Path]:
     yield from (model.transformer, model.transformer_config, *model.parts.values())
     yield from (net.folder for net in model.controlnets)
 

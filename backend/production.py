@@ -20,6 +20,7 @@ from .models import ModelFolder, find_model, model_names
 from .models.settings import nets_for
 from .provenance import WeightDigests, encode_png, map_digests, provenance
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
+from .wire.request import SOURCES_OF
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +42,6 @@ STAGE_STARTS = {
     "saving": 0.98,
 }
 """The fraction at which each stage begins. The rest of the last stage is never told: 1 is the Result itself."""
-SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask")}
-"""What a task starts from, of `ControlMaps`."""
 STAGE_ENDS = dict(zip(STAGE_STARTS, [*list(STAGE_STARTS.values())[1:], 0.99], strict=True))
 
 
@@ -204,10 +203,10 @@ def _make(picture_job: PictureJob, job: _Job, maps: ControlMaps) -> NDArray[np.u
     steps, controls = picture_job.steps, picture_job.controls
     with job.stage("text"):
         picture_job.read_text()
-    task = picture_job.request.task
-    if maps.image is not None and task in SOURCES_OF:
-        picture_job.read_source(maps.image, maps.mask if task == "inpaint" else None)
     with job.stage("control", len(controls)):
+        task = picture_job.request.task
+        if maps.image is not None and task in SOURCES_OF:
+            picture_job.read_source(maps.image, maps.mask if task == "inpaint" else None)
         for index, control in enumerate(controls):
             job.check()
             picture_job.read_control(control)

@@ -49,9 +49,7 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
         order = start.from_names(order, self.image, self.mask)
         names = ("prompt", "width", "height", "seed", "steps", "guidance", "model", "sampler", "schedule", "strength")
         values = {name: self._value(name) for name in names if self._given(name)}
-        if self._given("negative_prompt") or self._given("true_cfg"):
-            prompt = self.negative_prompt if self._given("negative_prompt") else order.request.negative_prompt
-            values |= settings.negative(prompt, self._value("true_cfg") if self._given("true_cfg") else None)
+        values |= settings.negative_over(order.request, self._value("negative_prompt"), self._value("true_cfg"))
         if self._given("controls"):
             values["controls"] = settings.parse_controls(self.controls)
         # A viewport is not what a script looks through, unless it says so.
@@ -66,7 +64,9 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
         )
 
     def _value(self, name: str) -> Any:
-        """As it was written: Blender keeps single precision, in which 0.8 is 0.800000012."""
+        """As it was written, None where it was not: Blender keeps single precision, in which 0.8 is 0.800000012."""
+        if not self._given(name):
+            return None
         value = getattr(self, name)
         return round(value, 4) if isinstance(value, float) else value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -301,13 +301,14 @@ def train_guidance(
         chance = generator_of(6, step)
         guidance = 1 + (GUIDANCE_MAX - 1) * torch.rand(len(batch.sigma), generator=chance).to(device)
         ones = torch.ones_like(batch.sigma)
-        without = copy.copy(batch)
-        object.__setattr__(without, "text", no_text.expand_as(batch.text))
-        object.__setattr__(without, "pooled", no_pooled.expand_as(batch.pooled))
-        object.__setattr__(without, "strength", torch.zeros_like(batch.strength))
-        stronger = copy.copy(batch)
+        without = replace(
+            batch,
+            text=no_text.expand_as(batch.text),
+            pooled=no_pooled.expand_as(batch.pooled),
+            strength=torch.zeros_like(batch.strength),
+        )
         more = 1 + (CONTROLS_MAX - 1) * torch.rand(len(batch.sigma), generator=chance).to(device)
-        object.__setattr__(stronger, "strength", batch.strength * more)
+        stronger = replace(batch, strength=batch.strength * more)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 plain = teacher(batch, ones).float()

@@ -12,6 +12,8 @@ from .failure import FailureError, FailureKind
 
 CONTROL_KINDS = ("depth", "normal", "line")
 TASKS = ("text_to_image", "image_to_image", "inpaint", "show_controls")
+SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask")}
+"""What a task starts from, of `ControlMaps`, where it does not start from noise alone."""
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral", "adaptive")
 SCHEDULES = ("simple", "beta", "karras", "exponential")
 SIZE_MULTIPLE = 16
@@ -170,7 +172,7 @@ def check_size(width: int, height: int) -> None:
 
 def is_from_picture(task: str) -> bool:
     """Whether a task starts from a picture, not from noise alone."""
-    return task in ("image_to_image", "inpaint")
+    return task in SOURCES_OF
 
 
 def is_plain_name(name: str) -> bool:

@@ -25,6 +25,13 @@ def ops() -> Any:
     return cast("Any", bpy.ops).grisaille
 
 
+def scene() -> Any:
+    """The open scene, with the properties that the extension gives it."""
+    import bpy
+
+    return bpy.context.scene
+
+
 def forget_all() -> None:
     """Empties the add-on's state, as in a Blender that has just been started; a link stays."""
     state = module("addon.state")

@@ -8,11 +8,7 @@ from typing import Any
 import bpy
 import pytest
 
-from tests.addon.fakes import FakeLink, module
-
-
-def scene() -> Any:
-    return bpy.context.scene
+from tests.addon.fakes import FakeLink, module, scene
 
 
 def test_all_settings_reach_the_request_and_come_back(fake_link: FakeLink) -> None:

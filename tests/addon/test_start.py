@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 import pytest
 
-from tests.addon.fakes import FakeLink, module, ops, png
+from tests.addon.fakes import FakeLink, module, ops, png, scene
 
 SIZE = {"width": 64, "height": 64, "steps": 2, "prompt": "a clay pot", "controls": "none"}
 
@@ -32,7 +32,7 @@ def halves(width: int, height: int) -> np.ndarray:
 
 
 def sent(fake_link: FakeLink) -> tuple[Any, Any]:
-    request, maps, _ = fake_link.submitted[bpy.context.scene.grisaille_history[-1].job_id]  # pyright: ignore
+    request, maps, _ = fake_link.submitted[scene().grisaille_history[-1].job_id]
     return request, maps
 
 
@@ -57,7 +57,7 @@ def test_a_mask_says_what_may_change(fake_link: FakeLink) -> None:
 
 
 def test_the_panel_starts_from_a_picture(fake_link: FakeLink) -> None:
-    chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    chosen = scene().grisaille
     chosen.start, chosen.start_image, chosen.strength = "image_to_image", image("photo", halves(64, 64)), 0.25
     ops().generate(**SIZE)
     request, _ = sent(fake_link)
@@ -69,7 +69,7 @@ def test_the_panel_starts_from_a_picture(fake_link: FakeLink) -> None:
 
 
 def test_showing_controls_needs_no_picture(fake_link: FakeLink) -> None:
-    chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    chosen = scene().grisaille
     chosen.start, chosen.prompt = "inpaint", "moss"
     chosen.size_mode, chosen.width, chosen.height = "CUSTOM", 64, 64
     assert ops().show_controls() == {"FINISHED"}
@@ -94,7 +94,7 @@ def test_what_is_missing_is_said(fake_link: FakeLink, start: str, given: dict[st
         bpy.data.images.new("Render Result", 1, 1).source = "VIEWER"
     gone = bpy.data.images.new("gone", 1, 1)
     gone.source, gone.filepath = "FILE", "//nowhere.png"
-    bpy.context.scene.grisaille.start = start  # pyright: ignore[reportAttributeAccessIssue]
+    scene().grisaille.start = start
     with pytest.raises(RuntimeError, match=sentence):
         ops().generate(**given, **SIZE)
     assert fake_link.submitted == {}
@@ -102,15 +102,15 @@ def test_what_is_missing_is_said(fake_link: FakeLink, start: str, given: dict[st
 
 def test_light_becomes_display_values(fake_link: FakeLink) -> None:
     values = np.full((8, 8, 3), 0.214, np.float32)
-    light = module("addon.operators.start").read_pixels(image("light", values, is_float=True))
+    light = module("addon.capture.image_pixels").read_pixels(image("light", values, is_float=True))
     assert np.allclose(light[..., :3], 0.5, atol=0.002), "a middle grey"
-    plain = module("addon.operators.start").read_pixels(image("plain", values))
+    plain = module("addon.capture.image_pixels").read_pixels(image("plain", values))
     assert np.allclose(plain[..., :3], 0.214, atol=0.004)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(200, 100), (100, 200), (30, 20), (64, 64)])
 def test_a_picture_is_cropped_around_its_centre_to_the_size(fake_link: FakeLink, columns: int, rows: int) -> None:
-    fitted = module("addon.operators.start").fitted
+    fitted = module("addon.capture.image_pixels").fitted
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32) + 0.5
     made = fitted(np.stack([x - columns / 2, y - rows / 2], 2), 64, 64)
     assert made.shape == (64, 64, 2)

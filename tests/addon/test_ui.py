@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 import pytest
 
-from tests.addon.fakes import FakeLink, forget_all, module, ops
+from tests.addon.fakes import FakeLink, forget_all, module, ops, scene
 from tests.addon.scene_digest import differences, session_digest
 from tests.addon.test_operators import begin
 
@@ -86,13 +86,13 @@ def test_the_tab_has_what_an_artist_needs(fake_link: FakeLink) -> None:
 def test_what_a_negative_prompt_costs_is_said(fake_link: FakeLink) -> None:
     shown = drawn("generate")
     assert "prop:negative_prompt" in shown and "prop:true_cfg" not in shown
-    bpy.context.scene.grisaille.negative_prompt = "fog"  # pyright: ignore[reportAttributeAccessIssue]
+    scene().grisaille.negative_prompt = "fog"
     shown = drawn("generate")
     assert "prop:true_cfg" in shown and "The negative prompt doubles the time" in shown
 
 
 def test_a_picture_to_start_from_can_be_chosen(fake_link: FakeLink) -> None:
-    chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    chosen = scene().grisaille
     assert "prop:strength" in drawn("controls") and "Picture" not in drawn("generate")
     chosen.start = "image_to_image"
     shown = drawn("generate")
@@ -105,7 +105,7 @@ def test_the_model_that_ships_says_what_it_knows(
     fake_link: FakeLink, shipped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "Knows only simple things" not in drawn("generate"), "the user has a model, and it is chosen"
-    bpy.context.scene.grisaille.model_name = "sample"  # pyright: ignore[reportAttributeAccessIssue]
+    scene().grisaille.model_name = "sample"
     assert "Knows only simple things" in drawn("generate")
 
 
@@ -150,7 +150,7 @@ def test_results_are_listed_with_their_verbs(fake_link: FakeLink) -> None:
     shown = drawn("results")
     for wanted in ("view_restore", "result_settings", "result_remove", "result_apply", "materials_restore"):
         assert f"op:grisaille.{wanted}" in shown
-    entry = bpy.context.scene.grisaille_history[0]  # pyright: ignore[reportAttributeAccessIssue]
+    entry = scene().grisaille_history[0]
     row: list[str] = []
     bpy.types.GRISAILLE_UL_results.draw_item(  # pyright: ignore
         SimpleNamespace(), bpy.context, Layout(row), bpy.context.scene, entry, 0, None, "", 0, 0
@@ -169,7 +169,7 @@ def test_pictures_of_other_files_are_offered(fake_link: FakeLink) -> None:
 
 
 def test_freestyle_says_its_cost(fake_link: FakeLink) -> None:
-    chosen: Any = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    chosen: Any = scene().grisaille
     chosen.use_line, chosen.line_source = True, "FREESTYLE"
     assert "takes seconds" in " ".join(drawn("controls"))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from backend.production import Production
 from backend.wire import ControlMaps, Failure, GenerationRequest, GenerationResult, Progress
@@ -57,6 +60,17 @@ def made(result: GenerationResult | Failure) -> GenerationResult:
 def failed(result: GenerationResult | Failure) -> Failure:
     assert isinstance(result, Failure), "a picture came out where a Failure was expected"
     return result
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def texts_of(png: bytes) -> dict[str, str]:
+    """The text chunks of a PNG."""
+    image = Image.open(io.BytesIO(png), formats=["PNG"])
+    assert isinstance(image, PngImageFile)
+    return image.text
 
 
 SCALE_PLACES = {

@@ -52,10 +52,10 @@ def paint(kind: type, model: FluxModel, reference: FluxTransformer2DModel, net: 
 
 
 @contextmanager
-def counted(net: torch.nn.Module) -> Iterator[list[int]]:
+def counted(net: FluxControlNetModel) -> Iterator[list[int]]:
     """Counts the calls of a net's first block."""
     calls: list[int] = []
-    hook = net.transformer_blocks[0].register_forward_hook(lambda *_: calls.append(1))  # pyright: ignore
+    hook = net.transformer_blocks[0].register_forward_hook(lambda *_: calls.append(1))
     try:
         yield calls
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from backend.flux.latents import pack
@@ -18,7 +16,7 @@ from backend.flux.samplers import SAMPLERS
 from backend.flux.source import Source, run_sigmas
 from backend.production import Production
 from backend.wire import GenerationRequest
-from tests.backend.samples import failed, made, make_maps, run
+from tests.backend.samples import failed, made, make_maps, pixels, run, texts_of
 
 SIGMAS = torch.linspace(1.0, 0.0, 9)
 REQUEST = GenerationRequest("a red cube", 64, 64, seed=2, steps=4, model="random-weights")
@@ -78,14 +76,13 @@ def test_in_painting_through_production(production: Production) -> None:
     request = replace(REQUEST, task="inpaint", strength=0.75)
     steps: list[tuple[int, int]] = []
     result = made(run(production, request, maps, lambda told: steps.append((told.step, told.steps))))
-    picture = np.asarray(Image.open(io.BytesIO(result.png)))
+    picture = pixels(result.png)
     assert (picture[:, :32] == image[:, :32]).all() and (picture[:, 32:] != image[:, 32:]).mean() > 0.5
     assert max(steps) == (3, 3), "three of four steps run, and are told"
-    texts = Image.open(io.BytesIO(result.png)).text  # pyright: ignore[reportAttributeAccessIssue]
-    assert set(json.loads(texts["grisaille:digests"])["maps"]) == {"image", "mask"}
+    assert set(json.loads(texts_of(result.png)["grisaille:digests"])["maps"]) == {"image", "mask"}
     assert made(run(production, request, replace(maps, mask=1.0 - mask))).png != result.png
     changed = made(run(production, replace(request, task="image_to_image"), maps)).png
-    assert (np.asarray(Image.open(io.BytesIO(changed)))[:, :32] != image[:, :32]).mean() > 0.5
+    assert (pixels(changed)[:, :32] != image[:, :32]).mean() > 0.5
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -13,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 from backend.production import Production
 from backend.provenance import version
 from backend.wire import Control, ControlMaps, FailureKind, GenerationRequest, Progress
-from tests.backend.samples import failed, made, make_maps, run
+from tests.backend.samples import failed, made, make_maps, pixels, run, texts_of
 
 REQUEST = GenerationRequest(
     "a red cube, été",
@@ -30,17 +27,6 @@ REQUEST = GenerationRequest(
     model="random-weights",
     controls=(Control("depth"), Control("line", 0.5, 0.0, 0.5)),
 )
-
-
-def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)))
-
-
-def texts_of(png: bytes) -> dict[str, str]:
-    """The text chunks of a PNG."""
-    image = Image.open(io.BytesIO(png), formats=["PNG"])
-    assert isinstance(image, PngImageFile)
-    return image.text
 
 
 def test_makes_a_picture(production: Production) -> None:
@@ -182,7 +168,6 @@ from tests.backend.samples import make_maps
 import io
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 kinds = ("depth", "normal", "line")
 request = GenerationRequest("", 128, 96, task="show_controls", model="random-weights",
                             controls=tuple(Control(kind) for kind in kinds))
