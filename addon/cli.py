@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add("--image", metavar="FILE", help="a picture to start from, in place of noise")
     add("--mask", metavar="FILE", help="a picture that is white where that one may change")
     add("--strength", type=float, help="how far to go from it, up to 1 (default: 0.6)")
+    add("--stages", help='"one", "details", "polish", or a JSON list of stages')
     add("--steps", type=int)
     add("--guidance", type=float)
     add("--sampler", choices=SAMPLERS)
@@ -144,6 +145,7 @@ def _order(options: argparse.Namespace) -> Order:
         names = model_names(options.models)
         if order.request.model not in names:
             values["model"] = names[0] if names else ""
+    values |= settings.stages_over(bpy.context.scene, replace(order.request, **values), options.stages)
     output = str(options.out.absolute())
     return replace(
         order, request=replace(order.request, **values), source="CAMERA", camera=options.camera, output=output

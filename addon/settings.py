@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import bpy
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
 from ..backend.wire.request import TRUE_CFG_MAX, is_from_picture
+from ..backend.wire.stages import ONE_PASS, parse_stages, plan_of
 from . import preferences, state
 
 SEED_MAX = 2**31 - 1
@@ -56,6 +58,13 @@ SCHEDULE_ITEMS = (
     ("beta", "Beta", "More steps at the start and the end: form and fine detail"),
     ("karras", "Karras", "More steps at the end: fine detail"),
     ("exponential", "Exponential", "Most steps at the end"),
+)
+CUSTOM_STAGES = "custom"
+STAGE_ITEMS = (
+    (ONE_PASS, "One Pass", "The picture at once"),
+    ("details", "Structure, Details", "The form at half the size, then details on it at the whole size"),
+    ("polish", "Structure, Details, Polish", "The same, and once more over it with little change"),
+    (CUSTOM_STAGES, "Custom", "Stages that a script or an earlier picture had"),
 )
 
 
@@ -183,6 +192,12 @@ class GrisailleSettings(bpy.types.PropertyGroup):
     )
     sampler: bpy.props.EnumProperty(name="Sampler", description="How the steps are taken", items=SAMPLER_ITEMS)
     schedule: bpy.props.EnumProperty(name="Schedule", description="Where the steps are taken", items=SCHEDULE_ITEMS)
+    stages: bpy.props.EnumProperty(
+        name="Stages", description="How many times the picture is gone over, and at what size", items=STAGE_ITEMS
+    )
+    custom_stages: bpy.props.StringProperty(
+        name="Custom Stages", description="A list of stages in JSON: scale, steps, strength, controls", default="[]"
+    )
     model_name: bpy.props.StringProperty(
         name="Model Name", description="The folder of the model; empty for the first there is"
     )
@@ -248,6 +263,7 @@ def controls(settings: GrisailleSettings) -> tuple[Control, ...]:
 
 def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) -> GenerationRequest:
     """The Request for these settings. It is not checked: `request.check()` says what is wrong with it."""
+    chosen = controls(settings)
     return GenerationRequest(
         prompt=settings.prompt,
         width=width,
@@ -261,8 +277,18 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         sampler=settings.sampler,
         schedule=settings.schedule,
         **negative(settings.negative_prompt, _true_cfg(settings)),
-        controls=controls(settings),
+        controls=chosen,
+        stages=parse_stages(_stages_text(settings), settings.steps, chosen),
     )
+
+
+def _stages_text(settings: GrisailleSettings) -> str:
+    return settings.custom_stages if settings.stages == CUSTOM_STAGES else settings.stages
+
+
+def stages_over(scene: bpy.types.Scene, request: GenerationRequest, text: str | None) -> dict[str, Any]:
+    """The Request's stages as a script says them; where it says none (None), the scene's for this Request."""
+    return {"stages": parse_stages(_stages_text(of(scene)) if text is None else text, request.steps, request.controls)}
 
 
 def negative(prompt: str, true_cfg: float | None = None) -> dict[str, Any]:
@@ -307,6 +333,8 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
         setattr(settings, f"use_{kind}", kind in by_kind)
         if control := by_kind.get(kind):
             group.strength, group.start, group.end = control.strength, control.start, control.end
+    settings.custom_stages = json.dumps(request.to_json()["stages"])
+    settings.stages = plan_of(request.stages, request.steps, request.controls) or CUSTOM_STAGES
 
 
 def parse_controls(text: str) -> tuple[Control, ...]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .failures import failure_of
 from .models import ModelFolder, find_model, model_names
 from .models.settings import nets_for
+from .passes import Pass, next_image, passes_of, resized, resized_mask
 from .provenance import WeightDigests, encode_png, map_digests, provenance
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
 from .wire.request import SOURCES_OF
@@ -43,6 +44,8 @@ STAGE_STARTS = {
 }
 """The fraction at which each stage begins. The rest of the last stage is never told: 1 is the Result itself."""
 STAGE_ENDS = dict(zip(STAGE_STARTS, [*list(STAGE_STARTS.values())[1:], 0.99], strict=True))
+PASS_STARTS, PASS_ENDS = STAGE_STARTS["text"], STAGE_STARTS["saving"]
+"""What a Request with several passes over the picture goes through as often."""
 
 
 @dataclass(eq=False, slots=True)
@@ -53,6 +56,9 @@ class _Job:
     on_preview: OnPreview
     is_cancelled: Callable[[], bool]
     timings: dict[str, float] = field(default_factory=dict)
+    done: float = 0.0
+    share: float = 1.0
+    """Of all passes over the picture: how much of them is behind, and how much of them is the one that runs."""
 
     def check(self) -> None:
         """Raises `FailureError` (cancelled) when the user has asked to stop."""
@@ -61,7 +67,11 @@ class _Job:
 
     def tell(self, stage: str, step: int = 0, steps: int = 0) -> None:
         start, end = STAGE_STARTS[stage], STAGE_ENDS[stage]
-        self.on_progress(Progress(stage, step, steps, start + (end - start) * step / max(1, steps)))
+        fraction = start + (end - start) * step / max(1, steps)
+        if PASS_STARTS <= fraction < PASS_ENDS:
+            within = (fraction - PASS_STARTS) / (PASS_ENDS - PASS_STARTS)
+            fraction = PASS_STARTS + (PASS_ENDS - PASS_STARTS) * (self.done + self.share * within)
+        self.on_progress(Progress(stage, step, steps, fraction))
 
     @contextmanager
     def stage(self, name: str, steps: int = 0) -> Iterator[None]:
@@ -158,8 +168,13 @@ class Production:
                 model = self._model(folder, job)
             reset_peak(model.device)
         with without_gradients():
-            picture_job = PictureJob(model, request, _control_inputs(request, folder, pictures))
-            pixels = _make(picture_job, job, maps)
+            pixels: NDArray[np.uint8] | None = None
+            for one in passes_of(request):
+                job.done, job.share = one.done, one.share
+                sized = {kind: resized(picture, one.size) for kind, picture in pictures.items()}
+                picture_job = PictureJob(model, one.request, _control_inputs(one.request, folder, sized))
+                pixels = _make(picture_job, job, *_source_of(one, maps, pixels))
+            assert pixels is not None  # there is always a pass
         with job.stage("saving"):
             digests = {
                 "request": request.digest(),
@@ -198,15 +213,29 @@ def _check_source(request: GenerationRequest, maps: ControlMaps) -> None:
             )
 
 
-def _make(picture_job: PictureJob, job: _Job, maps: ControlMaps) -> NDArray[np.uint8]:
+def _source_of(
+    one: Pass, maps: ControlMaps, so_far: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:
+    """The image and the mask that a pass starts from, of its size."""
+    names = SOURCES_OF.get(one.request.task, ())
+    mask = resized_mask(maps.mask, one.size) if "mask" in names and maps.mask is not None else None
+    if "image" not in names:
+        return None, None
+    if so_far is None:
+        return resized(maps.image, one.size) if maps.image is not None else None, mask
+    return next_image(so_far, one.size, maps.image, mask), mask
+
+
+def _make(
+    picture_job: PictureJob, job: _Job, image: NDArray[np.uint8] | None, mask: NDArray[np.float32] | None
+) -> NDArray[np.uint8]:
     """Takes a picture through the stages of the engine, telling and asking in between."""
     steps, controls = picture_job.steps, picture_job.controls
     with job.stage("text"):
         picture_job.read_text()
     with job.stage("control", len(controls)):
-        task = picture_job.request.task
-        if maps.image is not None and task in SOURCES_OF:
-            picture_job.read_source(maps.image, maps.mask if task == "inpaint" else None)
+        if image is not None:
+            picture_job.read_source(image, mask)
         for index, control in enumerate(controls):
             job.check()
             picture_job.read_control(control)

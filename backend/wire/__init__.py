@@ -5,7 +5,7 @@ Imported by both sides. Standard library only at import; numpy is loaded when th
 
 from .failure import Failure, FailureError, FailureKind
 from .maps import ControlMaps
-from .request import CONTROL_KINDS, Control, GenerationRequest, snap_size
+from .request import CONTROL_KINDS, Control, GenerationRequest, Stage, snap_size
 from .result import GenerationResult, Progress
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "GenerationRequest",
     "GenerationResult",
     "Progress",
+    "Stage",
     "snap_size",
 ]

@@ -24,6 +24,8 @@ PIXELS_MAX = 2048 * 2048
 STEPS_MAX = 200
 TRUE_CFG_MAX = 20.0
 STRENGTH_MIN = 0.01
+STAGES_MAX = 8
+STAGE_SCALE_MIN = 0.25
 SEED_MAX = 2**32 - 1
 PROMPT_MAX = 10_000
 
@@ -64,13 +66,43 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """One pass over the picture. The first starts as the Request's task says, each other from the picture so far.
+
+    scale: of the Request's size, 0.25..1; the sides are rounded to multiples of 16. strength: how far to go from the
+    picture so far, above 0 to 1; the first stage has the Request's. controls: kinds of the Request's with weights and
+    windows of their own; None for the Request's as they are.
+    """
+
+    scale: float = 1.0
+    steps: int = 20
+    strength: float = 0.5
+    controls: tuple[Control, ...] | None = None
+
+    def check(self, name: str, kinds: list[str]) -> None:
+        """name: such as "stage 2". kinds: of the Request's controls, whose maps there are."""
+        _check_number(f"the scale of {name}", self.scale, STAGE_SCALE_MIN, 1.0)
+        if type(self.steps) is not int:
+            raise _bad(f"The steps of {name} are not a whole number.", "Give them as an integer.")
+        _check_number(f"the number of steps of {name}", self.steps, 1, STEPS_MAX)
+        _check_number(f"the strength of {name}", self.strength, STRENGTH_MIN, 1.0)
+        if self.controls is not None:
+            _check_controls(self.controls)
+            for control in self.controls:
+                if control.kind not in kinds:
+                    hint = f"Add {control.kind} to the Request's controls, or take it out of the stage."
+                    raise _bad(f"{name.capitalize()} has a {control.kind} control that the Request has not.", hint)
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """Everything that decides the pixels. Two equal Requests with equal maps make equal pictures.
 
     width, height: pixels, multiples of 16. seed: 0..2**32 - 1. guidance: FLUX's distilled guidance (not CFG).
     true_cfg: how far to go from the picture of negative_prompt to that of prompt, 1..20; above 1 each step takes two
     passes, and at 1 there is no negative prompt. strength: how far image_to_image and inpaint go from the picture they
-    start from, above 0 to 1; 1 forgets it.
+    start from, above 0 to 1; 1 forgets it. stages: passes over the picture, instead of the one that `steps` says; the
+    last has the Request's size.
     model: a name from the catalogue or a folder in the models folder, never a path.
     """
 
@@ -88,6 +120,7 @@ class GenerationRequest:
     true_cfg: float = 1.0
     strength: float = 1.0
     controls: tuple[Control, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
@@ -112,11 +145,17 @@ class GenerationRequest:
         if self.true_cfg > 1.0 and not self.negative_prompt.strip():
             raise _bad("True CFG is above 1 without a negative prompt.", "Say what the picture should not show.")
         self._check_names()
+        _check_controls(self.controls)
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        if len(self.stages) > STAGES_MAX:
+            raise _bad(f"There are {len(self.stages)} stages.", f"Use {STAGES_MAX} at most.")
         kinds = [control.kind for control in self.controls]
-        for control in self.controls:
-            control.check()
-        if len(set(kinds)) != len(kinds):
-            raise _bad("A control is there twice.", "Keep one control of each kind.")
+        for number, stage in enumerate(self.stages, 1):
+            stage.check(f"stage {number}", kinds)
+        if self.stages and self.stages[-1].scale != 1.0:
+            raise _bad("The last stage does not have the picture's size.", "Set its scale to 1.")
 
     def _check_types(self) -> None:
         for name in ("prompt", "negative_prompt", "task", "model", "sampler", "schedule"):
@@ -135,16 +174,20 @@ class GenerationRequest:
             raise _bad(f"{self.model!r} is not the name of a model.", "Choose a model from the list.")
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "controls": [asdict(control) for control in self.controls]}
+        data = asdict(self)
+        data["controls"] = list(data["controls"])
+        data["stages"] = [
+            {**stage, "controls": None if stage["controls"] is None else list(stage["controls"])}
+            for stage in data["stages"]
+        ]
+        return data
 
     @classmethod
     def from_json(cls, data: object) -> GenerationRequest:
         """The Request that `to_json` wrote, checked. Unknown or wrong fields are refused by name (`FailureError`)."""
         values = _known_fields(cls, data, "the request")
-        controls = values.get("controls", [])
-        if not isinstance(controls, list):
-            raise _bad("The field controls is not a list.", "Give a list of controls.")
-        values["controls"] = tuple(Control(**_known_fields(Control, item, "a control")) for item in controls)
+        values["controls"] = _read_controls(values.get("controls", []))
+        values["stages"] = read_stages(values.get("stages", []))
         request = cls(**values)
         request.check()
         return request
@@ -180,6 +223,34 @@ def is_plain_name(name: str) -> bool:
     return 0 < len(name) <= 100 and not name.startswith(".") and all(c.isalnum() or c in "-_. " for c in name)
 
 
+def _check_controls(controls: tuple[Control, ...]) -> None:
+    for control in controls:
+        control.check()
+    kinds = [control.kind for control in controls]
+    if len(set(kinds)) != len(kinds):
+        raise _bad("A control is there twice.", "Keep one control of each kind.")
+
+
+def _read_controls(data: object) -> tuple[Control, ...]:
+    if not isinstance(data, list):
+        raise _bad("The field controls is not a list.", "Give a list of controls.")
+    return tuple(Control(**_known_fields(Control, item, "a control")) for item in data)
+
+
+def read_stages(data: object) -> tuple[Stage, ...]:
+    """Stages from JSON; their values are checked with the Request. Raises `FailureError` (bad_request)."""
+    if not isinstance(data, list):
+        raise _bad("The field stages is not a list.", "Give a list of stages.")
+    return tuple(_read_stage(item) for item in data)
+
+
+def _read_stage(data: object) -> Stage:
+    values = _known_fields(Stage, data, "a stage")
+    if values.get("controls") is not None:
+        values["controls"] = _read_controls(values["controls"])
+    return Stage(**values)
+
+
 def _known_fields(cls: type, data: object, what: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _bad(f"{what.capitalize()} is not a table of fields.", "Send it as a JSON object.")
@@ -187,8 +258,8 @@ def _known_fields(cls: type, data: object, what: str) -> dict[str, Any]:
     unknown = sorted(str(key) for key in data if key not in known)
     if unknown:
         raise _bad(f"Unknown field in {what}: {unknown[0]!r}.", "Update the side that sent it, or remove the field.")
-    required = "prompt" if cls is GenerationRequest else "kind"
-    if required not in data:
+    required = {GenerationRequest: "prompt", Control: "kind"}.get(cls)
+    if required is not None and required not in data:
         raise _bad(f"The field {required} is missing in {what}.", "Send it.")
     return dict(data)
 

@@ -41,6 +41,35 @@ def test_without_a_negative_prompt_there_is_no_second_pass(fake_link: FakeLink) 
     assert (request.negative_prompt, request.true_cfg) == ("", 1.0)
 
 
+@pytest.mark.parametrize("name", ["one", "details", "polish"])
+def test_stages_reach_the_request_and_come_back(fake_link: FakeLink, name: str) -> None:
+    settings, chosen = module("addon.settings"), scene().grisaille
+    chosen.prompt, chosen.stages, chosen.steps = "moss", name, 12
+    request = settings.to_request(chosen, 128, 128, 1)
+    request.check()
+    assert len(request.stages) == {"one": 0, "details": 2, "polish": 3}[name]
+    other = bpy.data.scenes.new("other").grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    settings.from_request(other, request)
+    assert other.stages == name and settings.to_request(other, 128, 128, 1) == request
+
+
+def test_stages_of_a_script_come_back_as_they_were(fake_link: FakeLink) -> None:
+    settings, chosen = module("addon.settings"), scene().grisaille
+    chosen.prompt = "moss"
+    chosen.stages, chosen.custom_stages = "custom", '[{"scale": 0.3, "steps": 5}, {"steps": 2, "controls": []}]'
+    request = settings.to_request(chosen, 128, 128, 1)
+    request.check()
+    assert [(stage.scale, stage.steps, stage.controls) for stage in request.stages] == [(0.3, 5, None), (1.0, 2, ())]
+    other = bpy.data.scenes.new("other").grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    settings.from_request(other, request)
+    assert other.stages == "custom" and settings.to_request(other, 128, 128, 1) == request
+
+
+def test_every_plan_of_stages_can_be_chosen(fake_link: FakeLink) -> None:
+    plans, properties = module("backend.wire.stages").STAGE_PLANS, scene().grisaille.bl_rna.properties
+    assert [item.identifier for item in properties["stages"].enum_items] == [*plans, "custom"]
+
+
 def test_every_sampler_and_schedule_can_be_chosen(fake_link: FakeLink) -> None:
     request, properties = module("backend.wire.request"), scene().grisaille.bl_rna.properties
     assert tuple(item.identifier for item in properties["sampler"].enum_items) == request.SAMPLERS

@@ -76,6 +76,18 @@ def test_generate_leaves_a_packed_picture_that_survives_saving(ready: Any, data_
     assert not list((data_folder / "results").iterdir()), "the saved file holds it now"
 
 
+def test_stages_make_a_picture_of_the_whole_size(ready: Any) -> None:
+    stages = '[{"scale": 0.5, "steps": 2}, {"steps": 2, "strength": 0.6, "controls": [{"kind": "depth"}]}]'
+    for text in (stages, "one"):
+        assert ops().generate(seed=7, controls="depth,normal", stages=text) == {"FINISHED"}
+    staged, plain = history()[0], history()[1]
+    assert png_size(bytes(staged.image.packed_file.data)) == (128, 96)
+    assert bytes(staged.image.packed_file.data) != bytes(plain.image.packed_file.data)
+    assert [stage["scale"] for stage in json.loads(staged.request)["stages"]] == [0.5, 1.0]
+    with pytest.raises(RuntimeError, match="no stages called 'shiny'"):
+        ops().generate(seed=7, stages="shiny")
+
+
 def test_the_same_seed_is_the_same_picture(ready: Any) -> None:
     for seed in (3, 3, 4):
         ops().generate(seed=seed)
