@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     add("--guidance", type=float)
     add("--sampler", choices=SAMPLERS)
     add("--schedule", choices=SCHEDULES)
-    add("--controls", metavar="KINDS", help='"depth,normal:0.5,line" or "none" (default: the scene\'s settings)')
+    add("--controls", metavar="KINDS", help='"depth,normal:0.5,line,pose" or "none" (default: the scene\'s settings)')
     add("--model", metavar="NAME", help="a folder in the models folder")
     add("--json", type=Path, metavar="FILE", help="write what was done, or why not, as JSON")
     add("--backend-python", type=Path, metavar="FILE", help="the backend's Python (default: the preferences')")
@@ -117,6 +117,8 @@ def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
     place = preferences.backend_place(options.backend_python, options.models)
     try:
         job_id, result = jobs.run(bpy.context, order, place=place, into_scene=False, on_progress=_print_progress)
+        if (note := state.get().failure) is not None:
+            print(f"grisaille: {note}", file=sys.stderr)
         write_whole(order.output, result.png)
         kept.forget(job_id)
         return job_id, result

@@ -268,7 +268,8 @@ def _control_pictures(
                 f"Switch the {control.kind} control off, or choose a model that has one"
                 f" (for FLUX.1-dev: {nets_for(control.kind)[0]}).",
             )
-        pictures[control.kind] = control_picture(maps, control.kind, found[1].picture)
+        size = request.width, request.height
+        pictures[control.kind] = control_picture(maps, control.kind, found[1].picture, size)
     return pictures
 
 

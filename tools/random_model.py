@@ -65,6 +65,7 @@ KINDS = {
     "depth": {"mode": 2, "picture": "depth_near_white"},
     "normal": {"mode": 7, "picture": "normal_y_up"},
     "line": {"mode": 0, "picture": "line_white_on_black"},
+    "pose": {"mode": 4, "picture": "pose_openpose"},
 }
 
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import bpy
 import numpy as np
 
-from ...backend.wire import CONTROL_KINDS, ControlMaps
+from ...backend.wire import CONTROL_KINDS, ControlMaps, Failure
 from ...backend.wire.lines import lines_from_maps
 from .. import compat
 from .cycles_render import render_maps
 from .decode import FloatArray
 from .errors import capture_error
+from .pose import People, find_people, is_rendered, pose_map
 from .truths import truths_coincide
 from .view import View, view_of_camera, view_of_viewport
 
@@ -25,10 +26,11 @@ SIDE_MAX = 16384
 
 @dataclass(frozen=True)
 class Capture:
-    """The maps of one look at the scene, and where it was seen from."""
+    """The maps of one look at the scene, and where it was seen from. note: what was left out, for the user to know."""
 
     maps: ControlMaps
     view: View
+    note: Failure | None = None
 
 
 def capture_viewport(
@@ -54,10 +56,11 @@ def capture_viewport(
     scene, view_layer = context.scene, context.view_layer
     view_layer.update()
     view = view_of_viewport(space, region, view_layer.depsgraph, scene, width, height)
+    people = find_people(view_layer, lambda item: item.visible_in_viewport_get(space)) if "pose" in wanted else None
     depth, normal = draw_depth_and_normals(scene, view_layer, space, region, view)
     if view.is_orthographic and view.view_perspective != "CAMERA":
         depth, view = _in_front(depth, view)
-    return _finished(depth, normal, view, wanted)
+    return _finished(depth, normal, view, wanted, people=people)
 
 
 def _in_front(depth: FloatArray, view: View) -> tuple[FloatArray, View]:
@@ -96,16 +99,17 @@ def capture_camera(
     lens = _camera(scene, camera)
     view = view_of_camera(lens, layer.depsgraph, scene, width, height)
     freestyle = line_source == "freestyle" and "line" in wanted
+    people = find_people(layer, is_rendered(layer)) if "pose" in wanted else None
     drawn = None if freestyle else _drawn(context, scene, layer, view)
     if drawn is not None:
-        return _finished(*drawn, view, wanted)
+        return _finished(*drawn, view, wanted, people=people)
     if compat.is_rendering():
         raise capture_error(
             "Blender is rendering, and this scene needs a render of its own for its capture.",
             "Wait for the render to end, or capture the 3D view instead.",
         )
     depth, normal, line = render_maps(scene, layer, lens, view, freestyle)
-    return _finished(depth, normal, view, wanted, line)
+    return _finished(depth, normal, view, wanted, line, people)
 
 
 def _drawn(
@@ -129,15 +133,23 @@ def _drawn(
 
 
 def _finished(
-    depth: FloatArray, normal: FloatArray, view: View, kinds: frozenset[str], line: FloatArray | None = None
+    depth: FloatArray,
+    normal: FloatArray,
+    view: View,
+    kinds: frozenset[str],
+    line: FloatArray | None = None,
+    people: People | None = None,
 ) -> Capture:
     if "line" in kinds and line is None:
         line = lines_from_maps(depth, normal, view.projection)
     maps = ControlMaps(
-        depth=depth if "depth" in kinds else None, normal=normal if "normal" in kinds else None, line=line
+        depth=depth if "depth" in kinds else None,
+        normal=normal if "normal" in kinds else None,
+        line=line,
+        pose=pose_map(people, view, depth) if people is not None else None,
     )
     maps.check(view.width, view.height)
-    return Capture(maps, view)
+    return Capture(maps, view, people.note if people is not None else None)
 
 
 def _checked(kinds: Iterable[str], width: int, height: int) -> frozenset[str]:

@@ -135,6 +135,7 @@ def begin(context: bpy.types.Context, order: Order, place: BackendPlace | None =
     current = state.get()
     current.failure = None
     captured = capture(context, order)
+    current.failure = captured.note
     source = origin.make(context.scene, captured.view, order.destination, nearest(captured))
     link = current.connect(place)
     job_id = link.submit(order.request, start.with_source(captured.maps, order), source)
@@ -202,7 +203,7 @@ def show_controls_order(order: Order) -> Order:
     """The same order for the pictures the ControlNets would get. Raises `FailureError` when no control is on."""
     if not order.request.controls:
         raise FailureError.of(
-            FailureKind.BAD_REQUEST, "No control is on.", "Switch on Depth, Normal or Line Art and try again."
+            FailureKind.BAD_REQUEST, "No control is on.", "Switch one on under Controls and try again."
         )
     return replace(order, request=replace(order.request, task="show_controls"), output="")
 

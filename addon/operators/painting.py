@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 
 from ...backend.wire import FailureError
+from .. import state
 from . import jobs
 
 
@@ -37,4 +38,7 @@ class PaintingOperator:
             start()
         except FailureError as error:
             return jobs.fail(self, error.failure)
+        # What was left out of the capture stands in the panel, too.
+        if (note := state.get().failure) is not None:
+            self.report({"WARNING"}, str(note))
         return {"FINISHED"}

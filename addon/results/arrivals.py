@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 0.1
 IDLE_SECONDS = 1.0
-CONTROL_NAMES = {"depth": "Grisaille Depth", "normal": "Grisaille Normal", "line": "Grisaille Line Art"}
+CONTROL_NAMES = {
+    "depth": "Grisaille Depth",
+    "normal": "Grisaille Normal",
+    "line": "Grisaille Line Art",
+    "pose": "Grisaille Pose",
+}
 
 
 def pump() -> bool:

@@ -10,7 +10,7 @@ from ...backend.wire import CONTROL_KINDS
 from .. import settings
 from . import text
 
-LABELS = {"depth": "Depth", "normal": "Normal", "line": "Line Art"}
+LABELS = {"depth": "Depth", "normal": "Normal", "line": "Line Art", "pose": "Pose"}
 
 
 class GRISAILLE_PT_controls(bpy.types.Panel):

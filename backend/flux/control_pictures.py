@@ -2,7 +2,8 @@
 
 A recipe is a table. Depth: "far" (grey of the farthest geometry where sky is seen, 0..1) and "percentiles" (of the
 inverse depth, which become black and white). Normal: "channels" (which axis is red, green, blue, with a sign; x right,
-y up, z towards the camera) and "sky" (its colour). Line: "white_on_black".
+y up, z towards the camera) and "sky" (its colour). Line: "white_on_black". Pose: "radius" (of a joint's disc, half of a
+limb's width, as a share of the picture's shorter side) and "limb_light" (how light a limb is beside a joint, 0..1).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..wire import ControlMaps, FailureError, FailureKind
+from .pose_picture import pose_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,14 +33,19 @@ RECIPES: dict[str, dict[str, Any]] = {
     "line_white_on_black": {"white_on_black": True},
     # Drawings: dark strokes on paper.
     "line_black_on_white": {"white_on_black": False},
+    # Body without hands and face, as OpenPose's and DWPose's preprocessors draw it on a side of 512 pixels.
+    "pose_openpose": {"radius": 4 / 512, "limb_light": 0.6},
 }
 AXES = {"x": 0, "y": 1, "z": 2}
 
 
-def control_picture(maps: ControlMaps, kind: str, recipe: str | dict[str, Any]) -> Picture:
+def control_picture(
+    maps: ControlMaps, kind: str, recipe: str | dict[str, Any], size: tuple[int, int] | None = None
+) -> Picture:
     """(height, width, 3) uint8: the map `kind` as the net wants to see it.
 
-    recipe: a name in RECIPES or such a table. Raises `FailureError`: bad_request when the map is not there,
+    recipe: a name in RECIPES or such a table. size: width and height in pixels, for a map without a size of its own
+    (pose). Raises `FailureError`: bad_request when the map is not there,
     model_broken when the recipe is not one.
     """
     array = maps.arrays().get(kind)
@@ -48,9 +55,11 @@ def control_picture(maps: ControlMaps, kind: str, recipe: str | dict[str, Any]) 
             f"The {kind} control has no {kind} map.",
             "Capture the view again with this control switched on.",
         )
+    if kind == "pose" and size is None:
+        raise ValueError("a pose map does not say how large its picture is")
     try:
         table = RECIPES[recipe] if isinstance(recipe, str) else recipe
-        return PAINTERS[kind](array, table)
+        return pose_picture(array, table, size) if size and kind == "pose" else PAINTERS[kind](array, table)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FailureError.of(
             FailureKind.MODEL_BROKEN,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .failure import FailureError, FailureKind
+from .joints import check_pose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,8 @@ class ControlMaps:
     depth: (height, width) float32, planar distance along the camera's axis in scene units, sky = inf.
     normal: (height, width, 3) float32, -1..1, camera space (x right, y up, z towards the camera), sky = 0, 0, 0.
     line: (height, width) float32, 0..1, 1 on a line.
+    pose: (people, 18, 3) float32, 1 to 64 people, the farthest first, with the joints of `joints.JOINTS`: x to the
+        right and y down, 0..1 across the picture and beyond it outside; third, 1 visible or 0 hidden or not there.
     image: (height, width, 3) uint8, display values of the picture that an image_to_image or inpaint Request changes.
     mask: (height, width) float32, 0..1, how much each place of it may change.
     """
@@ -31,12 +34,13 @@ class ControlMaps:
     depth: FloatArray | None = None
     normal: FloatArray | None = None
     line: FloatArray | None = None
+    pose: FloatArray | None = None
     image: Picture | None = None
     mask: FloatArray | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The maps and sources that are there, by name."""
-        named = {name: getattr(self, name) for name in ("depth", "normal", "line", *SOURCES)}
+        named = {name: getattr(self, name) for name in ("depth", "normal", "line", "pose", *SOURCES)}
         return {name: array for name, array in named.items() if array is not None}
 
     def check(self, width: int, height: int) -> None:
@@ -44,6 +48,9 @@ class ControlMaps:
         import numpy as np
 
         for kind, array in self.arrays().items():
+            if kind == "pose":
+                check_pose(array)
+                continue
             shape = (height, width, 3) if kind in ("normal", "image") else (height, width)
             what, dtype = (kind, "uint8") if kind == "image" else (f"{kind} map", "float32")
             if array.shape != shape or array.dtype != dtype:

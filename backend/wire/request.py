@@ -10,7 +10,7 @@ from typing import Any
 
 from .failure import FailureError, FailureKind
 
-CONTROL_KINDS = ("depth", "normal", "line")
+CONTROL_KINDS = ("depth", "normal", "line", "pose")
 TASKS = ("text_to_image", "image_to_image", "inpaint", "show_controls")
 SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask")}
 """What a task starts from, of `ControlMaps`, where it does not start from noise alone."""

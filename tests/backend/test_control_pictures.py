@@ -113,6 +113,7 @@ def test_golden_depth_recipe_of_the_estimators() -> None:
 def test_every_recipe_has_a_golden_test() -> None:
     assert set(RECIPES) == {
         "depth_near_white", "normal_y_up", "normal_y_down", "line_white_on_black", "line_black_on_white",
+        "pose_openpose",
     }  # fmt: skip
 
 
