@@ -74,7 +74,7 @@ def drawn(*names: str) -> list[str]:
 def test_the_tab_has_what_an_artist_needs(fake_link: FakeLink) -> None:
     shown = drawn()
     settings = ("prompt", "size_mode", "seed", "seed_locked", "steps", "sampler", "schedule", "destination")
-    for wanted in (*settings, "use_depth", "use_normal", "use_line", "strength"):
+    for wanted in (*settings, "use_depth", "use_normal", "use_line", "use_pose", "strength"):
         assert f"prop:{wanted}" in shown
     for wanted in ("generate", "show_controls"):
         assert f"op:grisaille.{wanted}" in shown

@@ -168,14 +168,15 @@ from tests.backend.samples import make_maps
 import io
 import numpy as np
 from PIL import Image
-kinds = ("depth", "normal", "line")
+kinds = ("depth", "normal", "line", "pose")
 request = GenerationRequest("", 128, 96, task="show_controls", model="random-weights",
                             controls=tuple(Control(kind) for kind in kinds))
 folder = Path({str(own_models_folder)!r})
 result = made(run(Production(folder), request))
 assert result.png == b"" and set(result.control_pngs) == set(kinds)
 for kind in kinds:
-    wanted = control_picture(make_maps(128, 96), kind, find_model(folder, "random-weights").control(kind)[1].picture)
+    recipe = find_model(folder, "random-weights").control(kind)[1].picture
+    wanted = control_picture(make_maps(128, 96), kind, recipe, (128, 96))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(result.control_pngs[kind]))), wanted)
 assert "torch" not in sys.modules
 """

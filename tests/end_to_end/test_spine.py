@@ -16,6 +16,7 @@ from typing import Any
 import bpy
 import pytest
 
+from tests.addon import rigs
 from tests.addon.fakes import PACKAGE, module, ops
 from tests.addon.scene_digest import differences, session_digest
 
@@ -112,6 +113,23 @@ def test_show_controls_shows_the_pictures_the_controlnets_get(ready: Any) -> Non
         assert tuple(image.size) == (128, 96)
         found = pixels(image)
         assert found.max() > 0.9 and found.reshape(-1, 4)[:, :3].std() > 0.01, f"{name} shows something"
+
+
+def test_a_pose_guides_a_picture(ready: Any) -> None:
+    """From an armature's bones to the stick figure that the ControlNet gets, and to a picture that it changes."""
+    item = rigs.person("mixamorig")
+    item.scale = (2.0, 2.0, 2.0)
+    for controls in ("none", "pose:1", "pose:1"):
+        assert ops().generate(seed=7, controls=controls) == {"FINISHED"}
+    without, first, again = (pixels(entry.image) for entry in history())
+    assert (first == again).all() and (first != without).any()
+    chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    chosen.use_depth, chosen.use_pose = False, True
+    ops().show_controls()
+    image = bpy.data.images["Grisaille Pose"]
+    assert tuple(image.size) == (128, 96)
+    colours = {tuple(colour) for colour in (pixels(image).reshape(-1, 4)[:, :3] * 255).round().astype(int)}
+    assert {(0, 0, 0), (255, 170, 0), (85, 255, 0)} <= colours, "black, and both shoulders"
 
 
 def test_a_picture_is_projected_on_the_selected_objects(ready: Any) -> None:

@@ -33,9 +33,7 @@ def find_head(skeleton: Skeleton, arms: dict[str, Limb], legs: dict[str, Limb]) 
     from_shoulders = skeleton.heads - shoulders
     high, aside = from_shoulders @ stands.up / stands.torso, np.abs(from_shoulders @ stands.left) / stands.torso
     candidates = [
-        bone
-        for bone in range(len(skeleton.names))
-        if bone not in in_arms and high[bone] > 0.0 and aside[bone] < 0.05
+        bone for bone in range(len(skeleton.names)) if bone not in in_arms and high[bone] > 0.0 and aside[bone] < 0.05
     ]
     # Faces have bones of their own in the middle, all shorter than a skull.
     candidates = [bone for bone in candidates if _heights(skeleton, bone, stands)] or candidates

@@ -17,6 +17,7 @@ from .names import body_by_name
 from .shape import body_by_shape
 from .skeleton import SIDES, Body, Floats, NotAPersonError, Skeleton, Stance, end_of, stance
 
+TIPS = ("left_hand", "right_hand", "left_foot", "right_foot")
 NAMED_MAX = 3
 """How many armatures a sentence names."""
 HINT = "Name its bones as Rigify, Mixamo or Unreal do (upper_arm.L, thigh.L, head ...), or hide it."
@@ -24,10 +25,13 @@ HINT = "Name its bones as Rigify, Mixamo or Unreal do (upper_arm.L, thigh.L, hea
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """joints: (18, 3) in the world, in the order of JOINTS. forward, left: where the face looks, and its left, as unit
-    vectors. torso: its length at rest. All lengths are scene units."""
+    """joints: (18, 3) in the world, in the order of JOINTS. tips: (4, 3), the ends of hands and feet, as in TIPS.
+
+    forward, left: where the face looks, and its left, as unit vectors. torso: its length at rest, in scene units.
+    """
 
     joints: Floats
+    tips: Floats
     forward: Floats
     left: Floats
     torso: float
@@ -99,12 +103,14 @@ def _armatures(depsgraph: Any, is_shown: Callable[[Any], bool]) -> Iterator[tupl
         shown: Any = instance.parent if instance.is_instance else item
         if shown is None or not instance.show_self or not is_shown(shown.original):
             continue
-        for armature in _moving(item):
-            place = armature.matrix_world.copy()
+        for armature in (moving.original for moving in _moving(item)):
+            place = armature.evaluated_get(depsgraph).matrix_world.copy()
             if instance.is_instance:
-                place = instance.matrix_world @ item.matrix_world.inverted_safe() @ place
-            key = (armature.original.name_full, *(round(value, 4) for row in place for value in row))
-            found.setdefault(key, (armature.original, place))
+                # The instance's own object has the instance's matrix; its original's has where the copy comes from.
+                source = item.original.evaluated_get(depsgraph).matrix_world
+                place = instance.matrix_world @ source.inverted_safe() @ place
+            key = (armature.name_full, *(round(value, 4) for row in place for value in row))
+            found.setdefault(key, (armature, place))
     # The walk over instances lends its objects for one step only.
     yield from found.values()
 
@@ -152,6 +158,7 @@ def person_of(skeleton: Skeleton, scale: float) -> Person:
     )
     return Person(
         np.array([places[name] for name in JOINTS]),
+        np.array([places[name] for name in TIPS]),
         forward / max(float(np.linalg.norm(forward)), 1e-12),
         left / max(float(np.linalg.norm(left)), 1e-12),
         stands.torso * scale,
@@ -161,10 +168,16 @@ def person_of(skeleton: Skeleton, scale: float) -> Person:
 def _joints(skeleton: Skeleton, body: Body, stands: Stance) -> dict[str, Floats]:
     places: dict[str, Floats] = {}
     for side in SIDES:
-        for limb, names in ((body.arms[side], "shoulder elbow wrist"), (body.legs[side], "hip knee ankle")):
+        for limb, names in ((body.arms[side], "shoulder elbow wrist hand"), (body.legs[side], "hip knee ankle foot")):
             last = limb.end if limb.end >= 0 else limb.lower
-            points = skeleton.heads[limb.upper], skeleton.heads[limb.lower], end_of(skeleton, limb)
-            for name, bone, point in zip(names.split(), (limb.upper, limb.lower, last), points, strict=True):
+            bones = limb.upper, limb.lower, last, last
+            points = (
+                skeleton.heads[limb.upper],
+                skeleton.heads[limb.lower],
+                end_of(skeleton, limb),
+                skeleton.tails[last],
+            )
+            for name, bone, point in zip(names.split(), bones, points, strict=True):
                 places[f"{side}_{name}"] = skeleton.carried(bone, point)
     for name, point in face_at_rest(skeleton, body, stands).items():
         places[name] = skeleton.carried(body.head, point)

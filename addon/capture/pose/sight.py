@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,24 +10,13 @@ from numpy.typing import NDArray
 
 from ....backend.wire.joints import JOINTS, PEOPLE_MAX
 from ..errors import capture_error
-from .people import People, Person
-from .skeleton import Floats
+from .people import TIPS, People, Person
+from .skeleton import SIDES, Floats
 
 if TYPE_CHECKING:
     from ..view import View
 
-NEIGHBOURS = {
-    "neck": ("left_shoulder", "right_shoulder"),
-    **{
-        f"{side}_{name}": tuple(other if other == "neck" else f"{side}_{other}" for other in others.split())
-        for side in ("left", "right")
-        for name, others in (
-            ("shoulder", "neck elbow"), ("elbow", "shoulder wrist"), ("wrist", "elbow"),
-            ("hip", "knee"), ("knee", "hip ankle"), ("ankle", "knee"),
-        )
-    },
-}  # fmt: skip
-"""The ends of the limbs that begin at a joint."""
+ARM, LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
 THICKNESS = {"neck": 0.3, "shoulder": 0.3, "elbow": 0.22, "wrist": 0.22, "hip": 0.42, "knee": 0.28, "ankle": 0.28}
 """Of the torso's length: how far a limb's skin and clothes reach from its bones. An adult's torso is half a metre."""
 HEAD_THICKNESS = 0.55
@@ -36,6 +26,25 @@ FACING_MIN = {"nose": -0.2, "eye": 0.0, "ear": -0.3}
 the nose in profile, one eye beyond half a turn, and both ears from the front and from behind."""
 EYE_TURN = 0.5
 """How far to the side the eyes' own directions lie, as a share of forward."""
+
+
+def own_lines(name: str) -> list[tuple[str, str]]:
+    """The lines, by their ends, whose surroundings are a joint's own body; none for the face's joints.
+
+    An arm or a leg to its end, also where it points at the viewer. Shoulders and hips lie in the torso, which would
+    hide those of the far side, where a detector still finds them; and to the neck all other lines lead.
+    """
+    side, _, part = name.partition("_")
+    if name == "neck":
+        torso = [("neck", f"{side}_{part}") for side in SIDES for part in ("shoulder", "hip")]
+        return torso + [line for side in SIDES for line in own_lines(f"{side}_elbow")]
+    for limb in (ARM, LEG):
+        if part in limb:
+            lines = list(pairwise(f"{side}_{other}" for other in limb))
+            if part == limb[0]:
+                lines += [(f"left_{part}", f"right_{part}"), ("neck", name)]
+            return lines
+    return []
 
 
 def pose_map(people: People, view: View, depth: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -63,7 +72,8 @@ def _look(person: Person, view: View, depth: NDArray[np.float32]) -> tuple[Float
     """Of the joints: their places (18, 2) in the picture, their distances, and whether they are seen."""
     world_to_view = np.array(view.world_to_view, np.float64).reshape(4, 4)
     projection = np.array(view.projection, np.float64).reshape(4, 4)
-    at = person.joints @ world_to_view[:3, :3].T + world_to_view[:3, 3]
+    points = np.vstack([person.joints, person.tips]) @ world_to_view[:3, :3].T + world_to_view[:3, 3]
+    at = points[: len(JOINTS)]
     distance = -at[:, 2]
     in_range = (distance > view.clip_start) & (distance < view.clip_end)
     clip = np.column_stack([at, np.ones(len(at))]) @ projection.T
@@ -71,7 +81,7 @@ def _look(person: Person, view: View, depth: NDArray[np.float32]) -> tuple[Float
     is_orthographic = bool(projection[3, 3])
     seen = in_range & _faces_viewer(person, at, world_to_view[:3, :3], is_orthographic)
     for number in np.flatnonzero(seen):
-        seen[number] = not _is_covered(number, at, place[number], depth, person.torso, is_orthographic)
+        seen[number] = not _is_covered(number, points, place[number], depth, person.torso, is_orthographic)
     return place, distance, seen
 
 
@@ -91,26 +101,26 @@ def _faces_viewer(person: Person, at: Floats, rotation: Floats, is_orthographic:
 
 
 def _is_covered(
-    number: int, at: Floats, place: Floats, depth: NDArray[np.float32], torso: float, is_orthographic: bool
+    number: int, points: Floats, place: Floats, depth: NDArray[np.float32], torso: float, is_orthographic: bool
 ) -> bool:
-    """Whether something else lies before a joint.
+    """Whether something else lies before a joint. points: (22, 3), the joints and the tips as the viewer has them.
 
-    A joint is inside its body: what is seen before it is the body's own surface where it lies within a limb's
-    thickness of the limbs that meet there, along their whole length, as when an arm points at the viewer. Another limb
-    of the same body covers like anything else. Outside the picture nothing is known to cover.
+    A joint is inside its body: what is seen before it is the body's own where it lies within a limb's thickness of
+    the joint's own lines. Another limb of the same body covers like anything else. Outside the picture nothing is
+    known to cover.
     """
     height, width = depth.shape
     column, row = int(np.floor(place[0] * width)), int(np.floor(place[1] * height))
     if not (0 <= column < width and 0 <= row < height):
         return False
-    surface, joint = float(depth[row, column]), at[number]
+    surface, joint, name = float(depth[row, column]), points[number], JOINTS[number]
     if surface >= -joint[2]:
         return False
-    point = np.array([joint[0], joint[1], -surface]) if is_orthographic else joint * (surface / -joint[2])
-    name = JOINTS[number]
+    seen = np.array([joint[0], joint[1], -surface]) if is_orthographic else joint * (surface / -joint[2])
     thickness = THICKNESS.get(name.split("_")[-1], HEAD_THICKNESS) * torso
-    ends = [at[JOINTS.index(other)] for other in NEIGHBOURS.get(name, ())] or [joint]
-    return all(_distance_to_segment(point, joint, end) > thickness for end in ends)
+    at = dict(zip((*JOINTS, *TIPS), points, strict=True))
+    lines = own_lines(name) or [(name, name)]
+    return all(_distance_to_segment(seen, at[start], at[end]) > thickness for start, end in lines)
 
 
 def _distance_to_segment(point: Floats, start: Floats, end: Floats) -> float:

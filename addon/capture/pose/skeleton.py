@@ -115,9 +115,9 @@ def stance(skeleton: Skeleton, arms: dict[str, Limb], legs: dict[str, Limb]) -> 
     """
     hips, shoulders = middle(skeleton, legs), middle(skeleton, arms)
     torso = float(np.linalg.norm(shoulders - hips))
-    across = sum(
-        skeleton.heads[pair["left"].upper] - skeleton.heads[pair["right"].upper] for pair in (arms, legs)
-    ) + (end_of(skeleton, arms["left"]) - end_of(skeleton, arms["right"]))
+    across = sum(skeleton.heads[pair["left"].upper] - skeleton.heads[pair["right"].upper] for pair in (arms, legs)) + (
+        end_of(skeleton, arms["left"]) - end_of(skeleton, arms["right"])
+    )
     if torso < 1e-9:
         raise NotAPersonError("its arms begin where its legs do")
     up = (shoulders - hips) / torso
