@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .failures import failure_of
-from .models import ModelFolder, find_model, model_names
+from .models import ModelFolder, check_family, find_model, model_names
 from .models.settings import nets_for
 from .passes import Pass, next_image, passes_of, resized, resized_mask
 from .provenance import WeightDigests, encode_png, map_digests, provenance
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .flux.model import ControlInput, FluxModel, PictureJob
+    from .flux.model import ControlInput, FluxModel, ModelFiles, PictureJob
 
     OnPreview = Callable[[NDArray[np.uint8]], None]
 
@@ -139,6 +139,7 @@ class Production:
         maps.check(request.width, request.height)
         _check_source(request, maps)
         folder = find_model(self._models_folder, request.model)
+        check_family(request, folder)
         job.check()
         pictures = _control_pictures(request, maps, folder)
         if request.task == "show_controls":
@@ -188,7 +189,7 @@ class Production:
 
     def _model(self, folder: ModelFolder, job: _Job) -> FluxModel:
         """The model, loaded now or still there from the last job; loaded again when a file of it has changed."""
-        from .flux.model import ModelFiles, choose_device, load_model
+        from .flux.model import choose_device, load_model
 
         device, dtype = choose_device(self._device)
         key = (folder, _fingerprint(folder), device)
@@ -196,12 +197,22 @@ class Production:
             return self._loaded[1]
         self.forget()
         log.info("loading %s on %s", folder.path, device)
-        files = ModelFiles(
-            folder.transformer, folder.transformer_config, max_text_tokens=folder.max_text_tokens, **folder.parts
-        )
-        model = load_model(files, device, dtype, job.check)
+        model = load_model(model_files(folder), device, dtype, job.check)
         self._loaded = (key, model)
         return model
+
+
+def model_files(folder: ModelFolder) -> ModelFiles:
+    """What the engine loads of a described model."""
+    from .flux.model import ModelFiles
+
+    return ModelFiles(
+        folder.transformer,
+        folder.transformer_config,
+        max_text_tokens=folder.max_text_tokens,
+        condition=folder.family.control,
+        **folder.parts,
+    )
 
 
 def _check_source(request: GenerationRequest, maps: ControlMaps) -> None:
@@ -260,8 +271,8 @@ def _control_pictures(
 
     pictures = {}
     for control in request.controls:
-        found = folder.control(control.kind)
-        if found is None:
+        recipe = folder.recipe(control.kind)
+        if recipe is None:
             raise FailureError.of(
                 FailureKind.MODEL_UNSUPPORTED,
                 f"The model {folder.name!r} has no ControlNet for {control.kind} maps.",
@@ -269,7 +280,7 @@ def _control_pictures(
                 f" (for FLUX.1-dev: {nets_for(control.kind)[0]}).",
             )
         size = request.width, request.height
-        pictures[control.kind] = control_picture(maps, control.kind, found[1].picture, size)
+        pictures[control.kind] = control_picture(maps, control.kind, recipe, size)
     return pictures
 
 
@@ -281,10 +292,11 @@ def _control_inputs(
 
     inputs = []
     for control in request.controls:
-        found = folder.control(control.kind)
-        if found is not None and control.strength > 0.0:
+        found, picture = folder.control(control.kind), pictures[control.kind]
+        if folder.joins(control.kind):
+            inputs.append(ControlInput(None, None, picture, control.strength, control.start, control.end))
+        elif found is not None and control.strength > 0.0:
             net, kind = found
-            picture = pictures[control.kind]
             inputs.append(ControlInput(net.folder, kind.mode, picture, control.strength, control.start, control.end))
     return inputs
 

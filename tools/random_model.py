@@ -3,6 +3,7 @@
 For tests that need arbitrary shapes. What it paints is noise, and its title says so.
 
     python -m tools.random_model FOLDER [--seed 0]      writes FOLDER/random-weights/
+    python -m tools.random_model FOLDER --variant fill-dev      writes FOLDER/random-fill-dev/
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from backend.flux.load_parts import without_deprecations
+from backend.models.settings import MODEL_VARIANTS
 from backend.sample.model_files import (
     SPECIAL_PIECES,
     Nets,
@@ -69,8 +71,23 @@ KINDS = {
 }
 
 
-def write_random_model(folder: Path, seed: int = 0) -> Path:
-    """Writes <folder>/random-weights/, whole or not at all, and returns it. The same seed makes the same bytes."""
+def random_name(variant: str) -> str:
+    """The folder's name of a random model of one of FLUX.1's families."""
+    return NAME if variant == "dev" else f"random-{variant}"
+
+
+def transformer_config(variant: str) -> dict[str, Any]:
+    """FluxTransformer2DModel's arguments."""
+    channels = MODEL_VARIANTS[variant].in_channels
+    return {**TRANSFORMER, "in_channels": channels, "out_channels": None if channels == 64 else 64}
+
+
+def write_random_model(folder: Path, seed: int = 0, variant: str = "dev") -> Path:
+    """Writes <folder>/<random_name(variant)>/, whole or not at all, and returns it. A seed decides all bytes.
+
+    variant: a name in MODEL_VARIANTS.
+    """
+    config = transformer_config(variant)
     with without_deprecations():
         controlnet = randomised(FluxControlNetModel(**CONTROLNET), seed + 1)
     clip = CLIPTextConfig(
@@ -79,8 +96,8 @@ def write_random_model(folder: Path, seed: int = 0) -> Path:
     vocabulary = SPECIAL_PIECES + len(t5_pieces())
     t5 = T5Config(**t5_config(vocabulary, TRANSFORMER["joint_attention_dim"], inner=128, layers=2, heads=2))
     nets = Nets(
-        transformer=randomised(FluxTransformer2DModel(**TRANSFORMER), seed),
-        transformer_config=TRANSFORMER,
+        transformer=randomised(FluxTransformer2DModel(**config), seed),
+        transformer_config=config,
         controlnet=controlnet,
         controlnet_config=CONTROLNET,
         vae=randomised(AutoencoderKL(**VAE), seed + 2),
@@ -91,7 +108,10 @@ def write_random_model(folder: Path, seed: int = 0) -> Path:
         t5_config=t5.to_dict(),
         scheduler=SCHEDULER,
     )
-    return write_model(folder, NAME, model_description(TITLE, TEXT_TOKENS, KINDS, steps=4), nets, write_tokenizers)
+    description = model_description(TITLE, TEXT_TOKENS, KINDS, steps=4)
+    if variant != "dev":
+        description["variant"] = variant
+    return write_model(folder, random_name(variant), description, nets, write_tokenizers)
 
 
 def write_tokenizers(folder: Path) -> None:
@@ -129,8 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--variant", choices=MODEL_VARIANTS, default="dev")
     arguments = parser.parse_args()
-    folder = write_random_model(arguments.folder, arguments.seed)
+    folder = write_random_model(arguments.folder, arguments.seed, arguments.variant)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {size / 1e6:.1f} MB. {TITLE}.")
 

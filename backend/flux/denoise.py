@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .controls import Steering, summed_residuals
 from .forward import Prepared, transformer_velocity
+from .joined import Joined
 from .samplers import Callback, Sampler, StepNoise
 from .source import Source
 
@@ -24,16 +25,17 @@ class Negative:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Guides:
-    """What leads the picture: the prompt, a negative one, controls, and the picture it starts from.
+    """What leads the picture: the prompt, a negative one, controls, the picture it starts from, and what is beside it.
 
     negative: for true classifier-free guidance, a second pass in each call, steered by what the controls made of the
-    prompt, as in diffusers.
+    prompt, as in diffusers. joined: given to the transformer, not to the controls.
     """
 
     prompt: Prepared
     negative: Negative | None
     controls: Sequence[Steering]
     source: Source | None
+    joined: Joined
 
 
 def denoise(
@@ -56,10 +58,11 @@ def denoise(
     def model(x: Tensor, call: int) -> Tensor:
         x = x.to(dtype)
         residuals = summed_residuals(list(guides.controls), x, call)
-        velocity = transformer_velocity(net, x, guides.prompt, call, residuals)
+        given, tokens = guides.joined.around(x), x.shape[1]
+        velocity = transformer_velocity(net, given, guides.prompt, call, residuals)[:, :tokens]
         if negative is None:
             return velocity
-        away = transformer_velocity(net, x, negative.prepared, call, residuals)
+        away = transformer_velocity(net, given, negative.prepared, call, residuals)[:, :tokens]
         return away + negative.scale * (velocity - away)
 
     calls = sampler.calls(sigmas)

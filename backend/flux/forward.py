@@ -9,6 +9,7 @@ import torch
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,7 +79,7 @@ def prepare(
 def transformer_velocity(
     net: FluxTransformer2DModel, latents: Tensor, prepared: Prepared, call: int, residuals: Residuals | None
 ) -> Tensor:
-    """(1, tokens, channels) latents of the text's dtype -> the velocity there, of the same shape."""
+    """(1, tokens, channels in) latents of the text's dtype -> the velocity there, (1, tokens, channels out)."""
     image, text = net.x_embedder(latents), prepared.text
     modulation = prepared.modulation[call : call + 1]
     double, single = (residuals.double, residuals.single) if residuals else ([], [])
@@ -96,10 +97,15 @@ def transformer_velocity(
 
 
 def _with_residual(image: Tensor, residuals: list[Tensor], index: int, blocks: int) -> Tensor:
-    """A ControlNet has fewer blocks than the transformer: each residual serves a run of neighbouring blocks."""
+    """A ControlNet has fewer blocks than the transformer: each residual serves a run of neighbouring blocks.
+
+    It knows the picture's own tokens, which come first; those of a picture beside it are left as they are.
+    """
     if not residuals:
         return image
-    return image + residuals[index // math.ceil(blocks / len(residuals))]
+    residual = residuals[index // math.ceil(blocks / len(residuals))]
+    unsteered = image.shape[1] - residual.shape[1]
+    return image + (pad(residual, (0, 0, 0, unsteered)) if unsteered else residual)
 
 
 def controlnet_residuals(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from ..wire import FailureError, FailureKind, GenerationRequest
 from ..wire.request import is_from_picture
 from .controls import ControlNetSteering, step_weights
 from .denoise import Guides, Negative, denoise
-from .forward import Conditions, prepare
+from .forward import Conditions, Prepared, prepare
+from .joined import Joined, beside, control_channels, fill_channels
 from .latents import image_positions, noise, pack, unpack
 from .load_parts import load_part, load_shift, load_tokenizer
 from .load_t5 import load_t5
@@ -43,7 +44,7 @@ without_gradients = torch.inference_mode
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Where the parts lie. controlnets: folders, each loaded when a control first asks for it."""
+    """Where the parts lie. condition: how the model's family takes one in, as `ModelVariant.control` says."""
 
     transformer: Path
     transformer_config: Path
@@ -54,13 +55,17 @@ class ModelFiles:
     tokenizer_2: Path
     scheduler: Path
     max_text_tokens: int
+    condition: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ControlInput:
-    """One control as the engine takes it. picture: (height, width, 3) uint8, what the net in `folder` gets."""
+    """One control as the engine takes it. picture: (height, width, 3) uint8, what the net in `folder` gets.
 
-    folder: Path
+    folder: None where the model itself takes the picture, in all of its steps.
+    """
+
+    folder: Path | None
     mode: int | None
     picture: Picture
     strength: float
@@ -150,6 +155,7 @@ class PictureJob:
     source: Source | None = field(init=False, default=None)
     original: Picture | None = field(init=False, default=None)
     is_kept: NDArray[np.bool_] | None = field(init=False, default=None)
+    joined: Joined = field(init=False, default_factory=Joined)
     steering: list[ControlNetSteering] = field(init=False, default_factory=list)
     tokens: Tensor = field(init=False)
 
@@ -168,9 +174,15 @@ class PictureJob:
 
     def read_source(self, image: Picture, mask: NDArray[np.float32] | None) -> None:
         """Takes in the picture to start from, (height, width, 3) uint8, and what of it may change, (height, width)."""
-        values = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1.0
-        latents = encode(self.model.vae, values).to(self.model.device).float()
-        self.source = Source.of(latents, torch.from_numpy(mask) if mask is not None else None)
+        latents = encode(self.model.vae, _values(image)).to(self.model.device).float()
+        if self.request.task == "edit":
+            self.joined = beside(latents.to(self.model.dtype))
+            return
+        hole = torch.from_numpy(mask) if mask is not None else None
+        if hole is not None and self.model.files.condition == "mask":
+            self.joined = Joined(fill_channels(self.model.vae, _values(image).to(self.model.device), hole))
+            hole = None
+        self.source = Source.of(latents, hole)
         self.original, self.is_kept = image, mask == 0.0 if mask is not None else None
 
     def read_text(self) -> None:
@@ -185,32 +197,34 @@ class PictureJob:
 
     def read_control(self, control: ControlInput) -> None:
         """Takes one control in: its net, its picture through the VAE, its weights by step."""
+        if control.folder is None:
+            self.joined = Joined(control_channels(self.model.vae, _values(control.picture)))
+            return
         net = self.model.controlnet(control.folder)
-        values = torch.from_numpy(control.picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
-        latents = pack(encode(self.model.vae, values)).to(self.model.device, self.model.dtype)
+        latents = pack(encode(self.model.vae, _values(control.picture))).to(self.model.device, self.model.dtype)
         by_step = step_weights(control.strength, control.start, control.end, self.steps)
         weights = [by_step[step] for step in self.calls.steps]
         self.steering.append(ControlNetSteering.of(net, latents, control.mode, self.conditions, weights))
 
     def start(self) -> Tensor:
-        channels = self.model.transformer.model.config["in_channels"] // 4
+        channels = self.model.vae.config["latent_channels"]
         tokens = pack(noise(self.request.seed, channels, self.rows, self.columns)).to(self.model.device)
         return tokens if self.source is None else self.source.start(tokens, float(self.sigmas[0]))
 
     def step_noise(self, step: int) -> Tensor:
         """Noise that a sampler adds in a step: another one for each step of each seed, the same on any machine."""
-        channels = self.model.transformer.model.config["in_channels"] // 4
+        channels = self.model.vae.config["latent_channels"]
         return pack(noise(self.request.seed, channels, self.rows, self.columns, step + 1)).to(self.model.device)
 
     def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
         net = self.model.transformer.model
-        negative = Negative(prepare(net, self.negative), self.request.true_cfg) if self.negative else None
+        negative = Negative(self._prepared(self.negative), self.request.true_cfg) if self.negative else None
         self.tokens = denoise(
             net,
             self.start(),
             self.sigmas,
-            Guides(prepare(net, self.conditions), negative, self.steering, self.source),
+            Guides(self._prepared(self.conditions), negative, self.steering, self.source, self.joined),
             SAMPLERS[self.request.sampler],
             on_step,
             self.step_noise,
@@ -221,6 +235,10 @@ class PictureJob:
                 "The model's numbers ran over, so there is no picture.",
                 "Lower the strength of the controls; if that does not help, download the model again.",
             )
+
+    def _prepared(self, conditions: Conditions) -> Prepared:
+        places = self.joined.places(conditions.positions)
+        return prepare(self.model.transformer.model, replace(conditions, positions=places))
 
     def preview(self, tokens: Tensor) -> Picture:
         """(height, width, 3) uint8 of predicted tokens, small."""
@@ -235,3 +253,8 @@ class PictureJob:
             # What may not change at all is the artist's own pixels, not what the VAE makes of them.
             pixels[self.is_kept] = self.original[self.is_kept]
         return pixels
+
+
+def _values(picture: Picture) -> Tensor:
+    """(height, width, 3) uint8 -> (1, 3, height, width), -1..1."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0

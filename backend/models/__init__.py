@@ -1,6 +1,7 @@
 """Models on disk: what a model's folder holds, read from its model.json."""
 
 from ..wire.model_names import model_names
+from .families import check_family
 from .model_folder import ControlKind, ControlNetEntry, ModelFolder, find_model
 
-__all__ = ["ControlKind", "ControlNetEntry", "ModelFolder", "find_model", "model_names"]
+__all__ = ["ControlKind", "ControlNetEntry", "ModelFolder", "check_family", "find_model", "model_names"]

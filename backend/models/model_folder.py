@@ -11,9 +11,12 @@ from typing import Any, NoReturn
 from ..wire import CONTROL_KINDS, FailureError, FailureKind
 from ..wire.model_names import DESCRIPTION, model_names, model_path
 from ..wire.request import is_plain_name
+from .settings import MODEL_VARIANTS, ModelVariant
 
 FORMAT = 1
 FOLDER_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+REDUX_PARTS = ("image_encoder", "redux")
+"""What a model needs to read reference pictures, beside the rest."""
 TEXT_TOKENS_MAX = 512
 
 
@@ -38,7 +41,11 @@ class ControlNetEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A described model; the paths lie within `path` but need not exist. defaults: steps and guidance."""
+    """A described model; the paths lie within `path` but need not exist. defaults: steps and guidance.
+
+    variant: its name in MODEL_VARIANTS. control_lora: what makes a Depth or Canny model of a dev transformer, or None.
+    redux: the folders of the image encoder and of Redux, or None.
+    """
 
     path: Path
     name: str
@@ -49,6 +56,24 @@ class ModelFolder:
     controlnets: tuple[ControlNetEntry, ...]
     max_text_tokens: int
     defaults: dict[str, float]
+    variant: str = "dev"
+    control_lora: Path | None = None
+    redux: tuple[Path, Path] | None = None
+
+    @property
+    def family(self) -> ModelVariant:
+        return MODEL_VARIANTS[self.variant]
+
+    def joins(self, kind: str) -> bool:
+        """Whether the model itself takes this control, joined to its tokens, so that no ControlNet is asked."""
+        return bool(self.family.recipe) and kind == self.family.control
+
+    def recipe(self, kind: str) -> str | dict[str, Any] | None:
+        """How a control's picture is drawn for what takes it; None where nothing here does."""
+        if self.joins(kind):
+            return self.family.recipe
+        found = self.control(kind)
+        return found[1].picture if found else None
 
     def control(self, kind: str) -> tuple[ControlNetEntry, ControlKind] | None:
         """The first net that knows the kind."""
@@ -61,9 +86,9 @@ class ModelFolder:
         """Every file that the model is loaded from, sorted, model.json first."""
         yield self.path / DESCRIPTION
         folders = [self.transformer_config.parent, *self.parts.values(), *(net.folder for net in self.controlnets)]
+        folders += self.redux or ()
         listed = {path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()}
-        if self.transformer.is_file():
-            listed.add(self.transformer)
+        listed.update(path for path in (self.transformer, self.control_lora) if path is not None and path.is_file())
         yield from sorted(listed)
 
 
@@ -110,6 +135,10 @@ class _Description:
                 f"{self.folder / DESCRIPTION}: format {self.data.get('format')!r}",
             )
         transformer = self.table(self.data, "transformer")
+        variant = self.variant(self.place(transformer, "config"))
+        redux = [self.place(self.data, part) for part in REDUX_PARTS if part in self.data]
+        if len(redux) == 1:
+            _broken(self.folder, f"names one of {' and '.join(REDUX_PARTS)} without the other")
         return ModelFolder(
             path=self.folder,
             name=self.folder.name,
@@ -119,8 +148,26 @@ class _Description:
             parts={part: self.place(self.data, part) for part in FOLDER_PARTS},
             controlnets=tuple(self.controlnet(item) for item in self.items(self.data, "controlnets")),
             max_text_tokens=self.whole(self.data, "max_text_tokens", 1, TEXT_TOKENS_MAX),
-            defaults=self.defaults(),
+            defaults={**_defaults_of(variant), **self.defaults()},
+            variant=variant,
+            control_lora=self.place(self.data, "control_lora") if "control_lora" in self.data else None,
+            redux=(redux[0], redux[1]) if redux else None,
         )
+
+    def variant(self, config: Path) -> str:
+        """As the description says, else as the channels tell that the transformer takes."""
+        if "variant" in self.data:
+            name = self.text(self.data, "variant")
+            if name not in MODEL_VARIANTS:
+                _broken(self.folder, f"names a variant {name!r} that there is not")
+            return name
+        channels = channels_in(config)
+        able = [name for name, variant in MODEL_VARIANTS.items() if variant.in_channels == channels]
+        if channels is None or "dev" in able or not able:
+            return "dev"
+        if len(able) > 1:
+            _broken(self.folder, f"does not say which variant it is, {' or '.join(able)}")
+        return able[0]
 
     def controlnet(self, item: object) -> ControlNetEntry:
         if not isinstance(item, dict):
@@ -138,7 +185,7 @@ class _Description:
         return ControlKind(mode, picture)
 
     def defaults(self) -> dict[str, float]:
-        values = self.table(self.data, "defaults")
+        values = self.table(self.data, "defaults") if "defaults" in self.data else {}
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values.values()):
             _broken(self.folder, "holds a default that is not a number")
         return dict(values)
@@ -171,6 +218,19 @@ class _Description:
         if type(value) is not int or not low <= value <= high:
             _broken(self.folder, f"lacks the whole number {field!r} from {low} to {high}")
         return value
+
+
+def channels_in(config: Path) -> int | None:
+    """What the transformer's config.json says it takes; None where that cannot be read, which loading will tell."""
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))["in_channels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if type(found) is int else None
+
+
+def _defaults_of(variant: str) -> dict[str, float]:
+    return {"steps": MODEL_VARIANTS[variant].steps, "guidance": MODEL_VARIANTS[variant].guidance}
 
 
 def _broken(folder: Path, what: str, detail: str = "") -> NoReturn:

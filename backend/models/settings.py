@@ -13,12 +13,17 @@ TEXT = ("text_encoder", "text_encoder_2", "vae")
 """What every variant needs beside its transformer."""
 
 
+FROM_NOISE_OR_PICTURE = ("text_to_image", "image_to_image", "inpaint")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelVariant:
     """One of FLUX.1's models. steps, guidance: its defaults. control: how a condition comes in, "" where none does.
 
-    in_channels: of its transformer's tokens; above 64 the condition is joined to them. gigabytes: of the transformer
-    in bf16. needs: other parts.
+    control: a kind of map, joined to the tokens; or "mask", joined with what is around it; or "picture", as tokens of
+    its own; or "reference", as more words. in_channels: of its transformer's tokens; above 64 the condition is joined
+    to them. gigabytes: of the transformer in bf16. needs: other parts. tasks: what it was taught. recipe: how the map
+    of a control that is joined is drawn.
     """
 
     repository: str
@@ -30,16 +35,26 @@ class ModelVariant:
     has_guidance: bool = True
     gigabytes: float = 23.8
     needs: tuple[str, ...] = TEXT
+    tasks: tuple[str, ...] = FROM_NOISE_OR_PICTURE
+    recipe: str = ""
 
 
 MODEL_VARIANTS = {
     "dev": ModelVariant("black-forest-labs/FLUX.1-dev", 28, 3.5, NON_COMMERCIAL),
     "schnell": ModelVariant("black-forest-labs/FLUX.1-schnell", 4, 0.0, APACHE, has_guidance=False),
     "krea-dev": ModelVariant("black-forest-labs/FLUX.1-Krea-dev", 28, 4.5, NON_COMMERCIAL),
-    "depth-dev": ModelVariant("black-forest-labs/FLUX.1-Depth-dev", 30, 10.0, NON_COMMERCIAL, "depth", 128),
-    "canny-dev": ModelVariant("black-forest-labs/FLUX.1-Canny-dev", 50, 30.0, NON_COMMERCIAL, "canny", 128),
-    "fill-dev": ModelVariant("black-forest-labs/FLUX.1-Fill-dev", 50, 30.0, NON_COMMERCIAL, "mask", 384),
-    "kontext-dev": ModelVariant("black-forest-labs/FLUX.1-Kontext-dev", 28, 2.5, NON_COMMERCIAL, "picture"),
+    "depth-dev": ModelVariant(
+        "black-forest-labs/FLUX.1-Depth-dev", 30, 10.0, NON_COMMERCIAL, "depth", 128, recipe="depth_near_white"
+    ),
+    "canny-dev": ModelVariant(
+        "black-forest-labs/FLUX.1-Canny-dev", 50, 30.0, NON_COMMERCIAL, "canny", 128, recipe="line_white_on_black"
+    ),
+    "fill-dev": ModelVariant(
+        "black-forest-labs/FLUX.1-Fill-dev", 50, 30.0, NON_COMMERCIAL, "mask", 384, tasks=("inpaint",)
+    ),
+    "kontext-dev": ModelVariant(
+        "black-forest-labs/FLUX.1-Kontext-dev", 28, 2.5, NON_COMMERCIAL, "picture", tasks=("text_to_image", "edit")
+    ),
     "redux-dev": ModelVariant(
         "black-forest-labs/FLUX.1-Redux-dev", 28, 3.5, NON_COMMERCIAL, "reference", gigabytes=0.13,
         needs=("transformer", *TEXT, "image_encoder"),

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
     Picture = NDArray[np.uint8]
 
-SOURCES = ("image", "mask")
+SOURCES = ("image", "mask", "reference")
+REFERENCE_SIDE_MAX = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +28,9 @@ class ControlMaps:
     line: (height, width) float32, 0..1, 1 on a line.
     pose: (people, 18, 3) float32, 1 to 64 people, the farthest first, with the joints of `joints.JOINTS`: x to the
         right and y down, 0..1 across the picture and beyond it outside; third, 1 visible or 0 hidden or not there.
-    image: (height, width, 3) uint8, display values of the picture that an image_to_image or inpaint Request changes.
+    image: (height, width, 3) uint8, display values of the picture that the Request's task changes.
     mask: (height, width) float32, 0..1, how much each place of it may change.
+    reference: (rows, columns, 3) uint8, display values of a picture of any size, to take content and style from.
     """
 
     depth: FloatArray | None = None
@@ -37,6 +39,7 @@ class ControlMaps:
     pose: FloatArray | None = None
     image: Picture | None = None
     mask: FloatArray | None = None
+    reference: Picture | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The maps and sources that are there, by name."""
@@ -47,9 +50,11 @@ class ControlMaps:
         """Raises `FailureError` unless each array is of its type and of this size (pixels), finite where it must be."""
         import numpy as np
 
+        _check_reference(self.reference)
         for kind, array in self.arrays().items():
             if kind == "pose":
                 check_pose(array)
+            if kind in ("pose", "reference"):
                 continue
             shape = (height, width, 3) if kind in ("normal", "image") else (height, width)
             what, dtype = (kind, "uint8") if kind == "image" else (f"{kind} map", "float32")
@@ -70,3 +75,15 @@ class ControlMaps:
                     f"The {kind} map holds values that are not numbers.",
                     "Capture the view again; if it stays, look for broken geometry in the scene.",
                 )
+
+
+def _check_reference(array: Picture | None) -> None:
+    if array is None:
+        return
+    is_picture = array.ndim == 3 and array.shape[2] == 3 and array.dtype == "uint8"
+    if not is_picture or not 1 <= min(array.shape[:2]) <= max(array.shape[:2]) <= REFERENCE_SIDE_MAX:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            f"The reference is {array.dtype} {array.shape} where uint8 (rows, columns, 3) was expected.",
+            f"Choose a picture with sides of at most {REFERENCE_SIDE_MAX} pixels.",
+        )

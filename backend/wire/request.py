@@ -11,8 +11,8 @@ from typing import Any
 from .failure import FailureError, FailureKind
 
 CONTROL_KINDS = ("depth", "normal", "line", "pose")
-TASKS = ("text_to_image", "image_to_image", "inpaint", "show_controls")
-SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask")}
+TASKS = ("text_to_image", "image_to_image", "inpaint", "edit", "show_controls")
+SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask"), "edit": ("image",)}
 """What a task starts from, of `ControlMaps`, where it does not start from noise alone."""
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral", "adaptive")
 SCHEDULES = ("simple", "beta", "karras", "exponential")
@@ -26,6 +26,7 @@ TRUE_CFG_MAX = 20.0
 STRENGTH_MIN = 0.01
 STAGES_MAX = 8
 STAGE_SCALE_MIN = 0.25
+REFERENCE_STRENGTH_MAX = 2.0
 SEED_MAX = 2**32 - 1
 PROMPT_MAX = 10_000
 
@@ -103,6 +104,8 @@ class GenerationRequest:
     passes, and at 1 there is no negative prompt. strength: how far image_to_image and inpaint go from the picture they
     start from, above 0 to 1; 1 forgets it. stages: passes over the picture, instead of the one that `steps` says; the
     last has the Request's size.
+    edit: the prompt says what to change in the picture. reference_strength: what the words of a reference picture are
+    multiplied by, 0..2; at 0 there is none.
     model: a name from the catalogue or a folder in the models folder, never a path.
     """
 
@@ -121,6 +124,7 @@ class GenerationRequest:
     strength: float = 1.0
     controls: tuple[Control, ...] = ()
     stages: tuple[Stage, ...] = ()
+    reference_strength: float = 0.0
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
@@ -139,6 +143,9 @@ class GenerationRequest:
         _check_number("strength", self.strength, STRENGTH_MIN, 1.0)
         if self.strength < 1.0 and self.task == "text_to_image":
             raise _bad("A strength below 1 needs a picture to start from.", "Choose one, or set strength to 1.")
+        if self.strength < 1.0 and self.task == "edit":
+            raise _bad("An edit by instruction has no strength.", "Set strength to 1; say in the prompt what to keep.")
+        _check_number("the reference's strength", self.reference_strength, 0.0, REFERENCE_STRENGTH_MAX)
         _check_number("true CFG", self.true_cfg, 1.0, TRUE_CFG_MAX)
         if self.negative_prompt.strip() and self.true_cfg == 1.0:
             raise _bad("At a true CFG of 1 the negative prompt does nothing.", "Raise true CFG to about 2.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from backend.flux.model import FluxModel
 
+FAMILIES = ("depth-dev", "fill-dev", "kontext-dev")
 # Tensors this small gain nothing from threads, and the threads' waiting costs much on a machine that is shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -30,6 +31,17 @@ def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models")
     write_random_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def families_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder that holds a random model of each of FLUX.1's families. Not to be written to."""
+    from tools.random_model import write_random_model
+
+    folder = tmp_path_factory.mktemp("families")
+    for variant in FAMILIES:
+        write_random_model(folder, variant=variant)
     return folder
 
 

@@ -24,12 +24,13 @@ from PIL import Image
 
 from backend.flux.control_pictures import control_picture
 from backend.flux.latents import noise
-from backend.flux.model import ControlInput, FluxModel, ModelFiles, PictureJob, load_model
+from backend.flux.model import ControlInput, FluxModel, PictureJob, load_model
 from backend.flux.write_gguf import tensor_type
 from backend.models import ModelFolder
+from backend.production import model_files
 from backend.wire import GenerationRequest
 from tests.backend.samples import make_maps
-from tools.random_model import SCHEDULER, TEXT_TOKENS, TRANSFORMER, randomised
+from tools.random_model import SCHEDULER, TEXT_TOKENS, randomised, transformer_config
 
 REQUEST = GenerationRequest("a red cube on grass", 128, 96, seed=3, steps=4, model="random-weights")
 WINDOWS = {
@@ -56,20 +57,17 @@ MASK[16:64, 32:112] = 1.0
 
 
 def load_engine(folder: ModelFolder) -> FluxModel:
-    files = ModelFiles(
-        folder.transformer, folder.transformer_config, max_text_tokens=folder.max_text_tokens, **folder.parts
-    )
     with torch.inference_mode():
-        model = load_model(files, torch.device("cpu"), torch.float32, lambda: None)
+        model = load_model(model_files(folder), torch.device("cpu"), torch.float32, lambda: None)
         # diffusers draws the control latents at random around their mean; without a spread both are the mean.
         for name, parameter in model.vae.encoder.conv_out.named_parameters():
             parameter[16:] = 0.0 if name == "weight" else -30.0
     return model
 
 
-def reference_transformer() -> FluxTransformer2DModel:
-    """The transformer that the random model's GGUF was made from, with the same rounding, made without our reader."""
-    reference = randomised(FluxTransformer2DModel(**TRANSFORMER), 0)
+def reference_transformer(variant: str = "dev") -> FluxTransformer2DModel:
+    """The transformer that a random model's GGUF was made from, with the same rounding, made without our reader."""
+    reference = randomised(FluxTransformer2DModel(**transformer_config(variant)), 0)
     with torch.no_grad():
         for name, parameter in reference.named_parameters():
             values = parameter.numpy()
@@ -116,9 +114,9 @@ def ours(
     """The final tokens, and the picture (height, width, 3), 0..1. mask: for in-painting PICTURE."""
     with torch.inference_mode():
         job = PictureJob(model, request, controls)
+        job.read_text()
         if request.task != "text_to_image":
             job.read_source(PICTURE, mask)
-        job.read_text()
         for control in controls:
             job.read_control(control)
         job.denoise(lambda step, tokens: None)
@@ -150,6 +148,7 @@ def theirs(
     if request.true_cfg > 1.0:
         arguments |= {"negative_prompt": request.negative_prompt, "true_cfg_scale": request.true_cfg}
     if controls:
+        assert controls[0].folder is not None
         net = model.controlnet(controls[0].folder)
         # As a list of one net for several pictures, and with lists throughout: with plain numbers the pipeline
         # drops every picture but the first.

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from backend.flux.control_pictures import control_picture
-from backend.flux.model import ControlInput, FluxModel, ModelFiles, PictureJob, load_model
+from backend.flux.model import ControlInput, FluxModel, PictureJob, load_model
 from backend.models import ModelFolder, find_model
-from backend.production import Production
+from backend.production import Production, model_files
 from backend.sample import NAME, model_folder
 from backend.sample.figures import (
     Case,
@@ -134,11 +134,8 @@ def test_any_size_is_a_picture(painting: Painting, width: int, height: int) -> N
 
 def test_the_style_lora_makes_woodcuts() -> None:
     folder = find_model(Path("nowhere"), NAME)
-    files = ModelFiles(
-        folder.transformer, folder.transformer_config, max_text_tokens=folder.max_text_tokens, **folder.parts
-    )
     with torch.inference_mode():
-        engine = load_model(files, torch.device("cpu"), torch.float32, lambda: None)
+        engine = load_model(model_files(folder), torch.device("cpu"), torch.float32, lambda: None)
         case = cases()[1]
         plain = paint_with(engine, folder, case)
         with lora_attached(engine, load_file(shipped_models() / "woodcut.safetensors")):
