@@ -21,7 +21,7 @@ from .models.settings import nets_for
 from .passes import Pass, next_image, passes_of, resized, resized_mask
 from .provenance import WeightDigests, encode_png, map_digests, provenance
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
-from .wire.request import SOURCES_OF
+from .wire.request import SOURCES_OF, sources_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,14 @@ STAGE_STARTS = {
 STAGE_ENDS = dict(zip(STAGE_STARTS, [*list(STAGE_STARTS.values())[1:], 0.99], strict=True))
 PASS_STARTS, PASS_ENDS = STAGE_STARTS["text"], STAGE_STARTS["saving"]
 """What a Request with several passes over the picture goes through as often."""
+SOURCE_WORDS = {
+    "image": "a picture to start from",
+    "mask": "a mask of what may change",
+    "reference": "a reference picture",
+}
+SOURCE_HINTS = dict.fromkeys(SOURCE_WORDS, "Choose one, or paint from noise.") | {
+    "reference": "Choose one, or set the reference's strength to 0."
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -174,12 +182,12 @@ class Production:
                 job.done, job.share = one.done, one.share
                 sized = {kind: resized(picture, one.size) for kind, picture in pictures.items()}
                 picture_job = PictureJob(model, one.request, _control_inputs(one.request, folder, sized))
-                pixels = _make(picture_job, job, *_source_of(one, maps, pixels))
+                pixels = _make(picture_job, job, _sources_of(one, maps, pixels))
             assert pixels is not None  # there is always a pass
         with job.stage("saving"):
             digests = {
                 "request": request.digest(),
-                "maps": map_digests(maps, [*pictures, *SOURCES_OF.get(request.task, ())]),
+                "maps": map_digests(maps, [*pictures, *sources_of(request)]),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
             }
             plan = {"model": folder.name, **model.plan()}
@@ -211,42 +219,42 @@ def model_files(folder: ModelFolder) -> ModelFiles:
         folder.transformer_config,
         max_text_tokens=folder.max_text_tokens,
         condition=folder.family.control,
+        redux=folder.redux,
+        control_lora=folder.control_lora,
         **folder.parts,
     )
 
 
 def _check_source(request: GenerationRequest, maps: ControlMaps) -> None:
-    for name in SOURCES_OF.get(request.task, ()):
+    for name in sources_of(request):
         if getattr(maps, name) is None:
-            what = "a picture to start from" if name == "image" else "a mask of what may change"
             raise FailureError.of(
-                FailureKind.BAD_REQUEST, f"The task {request.task} lacks {what}.", "Choose one, or paint from noise."
+                FailureKind.BAD_REQUEST, f"The task {request.task} lacks {SOURCE_WORDS[name]}.", SOURCE_HINTS[name]
             )
 
 
-def _source_of(
-    one: Pass, maps: ControlMaps, so_far: NDArray[np.uint8] | None
-) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:
-    """The image and the mask that a pass starts from, of its size."""
+def _sources_of(one: Pass, maps: ControlMaps, so_far: NDArray[np.uint8] | None) -> ControlMaps:
+    """The pictures that a pass starts from, of its size, and the reference."""
     names = SOURCES_OF.get(one.request.task, ())
     mask = resized_mask(maps.mask, one.size) if "mask" in names and maps.mask is not None else None
-    if "image" not in names:
-        return None, None
-    if so_far is None:
-        return resized(maps.image, one.size) if maps.image is not None else None, mask
-    return next_image(so_far, one.size, maps.image, mask), mask
+    image = None
+    if "image" in names and so_far is not None:
+        image = next_image(so_far, one.size, maps.image, mask)
+    elif "image" in names and maps.image is not None:
+        image = resized(maps.image, one.size)
+    return ControlMaps(image=image, mask=mask, reference=maps.reference)
 
 
-def _make(
-    picture_job: PictureJob, job: _Job, image: NDArray[np.uint8] | None, mask: NDArray[np.float32] | None
-) -> NDArray[np.uint8]:
+def _make(picture_job: PictureJob, job: _Job, maps: ControlMaps) -> NDArray[np.uint8]:
     """Takes a picture through the stages of the engine, telling and asking in between."""
     steps, controls = picture_job.steps, picture_job.controls
     with job.stage("text"):
         picture_job.read_text()
     with job.stage("control", len(controls)):
-        if image is not None:
-            picture_job.read_source(image, mask)
+        if maps.reference is not None and picture_job.request.reference_strength > 0.0:
+            picture_job.read_reference(maps.reference)
+        if maps.image is not None:
+            picture_job.read_source(maps.image, maps.mask)
         for index, control in enumerate(controls):
             job.check()
             picture_job.read_control(control)

@@ -15,14 +15,23 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, FluxControlNetModel, FluxTransformer2DModel
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    T5Config,
+    T5EncoderModel,
+)
 
 from backend.flux.load_parts import without_deprecations
 from backend.models.settings import MODEL_VARIANTS
 from backend.sample.model_files import (
     SPECIAL_PIECES,
     Nets,
+    Part,
     clip_config,
     clip_vocabulary,
     model_description,
@@ -52,6 +61,15 @@ TRANSFORMER: dict[str, Any] = {
 }
 CONTROLNET = {**TRANSFORMER, "num_layers": 1, "num_single_layers": 1, "num_mode": 10}
 CONTROLNET.pop("out_channels")
+SIGLIP: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+REDUX = {"redux_dim": SIGLIP["hidden_size"], "txt_in_features": TRANSFORMER["joint_attention_dim"]}
 VAE = vae_config((8, 16, 32, 32), scaling_factor=0.3611, shift_factor=0.1159)
 SCHEDULER = {
     "_class_name": "FlowMatchEulerDiscreteScheduler",
@@ -107,11 +125,24 @@ def write_random_model(folder: Path, seed: int = 0, variant: str = "dev") -> Pat
         t5=randomised(T5EncoderModel(t5), seed + 4),
         t5_config=t5.to_dict(),
         scheduler=SCHEDULER,
+        more=redux_parts(seed) if variant == "redux-dev" else {},
     )
     description = model_description(TITLE, TEXT_TOKENS, KINDS, steps=4)
     if variant != "dev":
         description["variant"] = variant
+    description |= {part: part for part in nets.more}
     return write_model(folder, random_name(variant), description, nets, write_tokenizers)
+
+
+def redux_parts(seed: int) -> dict[str, Part]:
+    """What reads reference pictures. The encoder's names are those of FLUX.1-Redux's own file."""
+    encoder = SiglipVisionConfig(**SIGLIP)
+    siglip = randomised(SiglipVisionModel(encoder), seed + 5)
+    redux = randomised(ReduxImageEncoder(**REDUX), seed + 6)
+    return {
+        "image_encoder": Part("model", nn.ModuleDict({"vision_model": siglip}), encoder.to_dict()),
+        "redux": Part("diffusion_pytorch_model", redux, REDUX),
+    }
 
 
 def write_tokenizers(folder: Path) -> None:

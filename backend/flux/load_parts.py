@@ -16,14 +16,18 @@ from typing import Any, TypeVar
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, SiglipVisionModel, T5EncoderModel, T5Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from ..wire import FailureError, FailureKind
 from .schedules import Shift
 
-Part = TypeVar("Part", AutoencoderKL, FluxControlNetModel, CLIPTextModel, T5EncoderModel)
+Part = TypeVar(
+    "Part", AutoencoderKL, FluxControlNetModel, ReduxImageEncoder, CLIPTextModel, T5EncoderModel, SiglipVisionModel
+)
 Tokenizer = TypeVar("Tokenizer", CLIPTokenizer, T5Tokenizer)
 
 
@@ -32,7 +36,7 @@ def load_part(kind: type[Part], folder: Path, device: torch.device, dtype: torch
     require(folder, "config.json", "*.safetensors")
     # diffusers and transformers name this argument differently.
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    options["torch_dtype" if kind in (AutoencoderKL, FluxControlNetModel) else "dtype"] = dtype
+    options["torch_dtype" if issubclass(kind, ModelMixin) else "dtype"] = dtype
     try:
         disable_progress_bar()
         with without_deprecations():

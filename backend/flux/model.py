@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
 from ..wire import FailureError, FailureKind, GenerationRequest
 from ..wire.request import is_from_picture
+from .control_lora import apply_control_lora
 from .controls import ControlNetSteering, step_weights
 from .denoise import Guides, Negative, denoise
 from .forward import Conditions, Prepared, prepare
@@ -25,6 +26,7 @@ from .load_parts import load_part, load_shift, load_tokenizer
 from .load_t5 import load_t5
 from .load_transformer import LoadedTransformer, load_transformer
 from .preview import fit_latent_colours, preview
+from .redux import Redux, load_redux, with_reference
 from .samplers import SAMPLERS, Calls
 from .schedules import SCHEDULES, Shift
 from .source import Source, run_sigmas
@@ -44,7 +46,11 @@ without_gradients = torch.inference_mode
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Where the parts lie. condition: how the model's family takes one in, as `ModelVariant.control` says."""
+    """Where the parts lie. condition: how the model's family takes one in, as `ModelVariant.control` says.
+
+    redux: the folders of its image encoder and of Redux itself, for models that read reference pictures. control_lora:
+    what makes a Depth or Canny model of the transformer.
+    """
 
     transformer: Path
     transformer_config: Path
@@ -56,6 +62,8 @@ class ModelFiles:
     scheduler: Path
     max_text_tokens: int
     condition: str = ""
+    redux: tuple[Path, Path] | None = None
+    control_lora: Path | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -86,12 +94,20 @@ class FluxModel:
     shift: Shift
     latent_colours: Tensor
     nets: dict[Path, FluxControlNetModel] = field(default_factory=dict)
+    redux: Redux | None = None
     prompts: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
 
     def controlnet(self, folder: Path) -> FluxControlNetModel:
         if folder not in self.nets:
             self.nets[folder] = load_part(FluxControlNetModel, folder, self.device, self.dtype)
         return self.nets[folder]
+
+    def encode_reference(self, picture: Picture) -> Tensor:
+        """(rows, columns, 3) uint8 -> (1, patches, T5 width); Redux is loaded when it is first asked."""
+        if self.redux is None:
+            assert self.files.redux is not None, "check_family refuses a reference without Redux"
+            self.redux = load_redux(self.files.redux, self.text.t5.config.d_model, self.device, self.dtype)
+        return self.redux.read(picture)
 
     def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """text and pooled in the model's dtype; the last few prompts are remembered."""
@@ -125,6 +141,8 @@ def choose_device(name: str) -> tuple[torch.device, torch.dtype]:
 def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, check: Callable[[], None]) -> FluxModel:
     """Loads all but the ControlNets. `check` is called between the parts and ends the loading by raising."""
     transformer = load_transformer(files.transformer, files.transformer_config, device, dtype)
+    if files.control_lora is not None:
+        apply_control_lora(transformer.model, files.control_lora, dtype)
     check()
     vae = load_part(AutoencoderKL, files.vae, device, dtype)
     check()
@@ -189,6 +207,12 @@ class PictureJob:
         self.conditions = self._conditions(self.request.prompt)
         if self.request.true_cfg > 1.0:
             self.negative = self._conditions(self.request.negative_prompt)
+
+    def read_reference(self, picture: Picture) -> None:
+        """Adds a reference picture's words to the prompt's, not to the negative one's; after `read_text`."""
+        words = self.model.encode_reference(picture)
+        text = with_reference(self.conditions.text, words, self.request.reference_strength)
+        self.conditions = replace(self.conditions, text=text)
 
     def _conditions(self, prompt: str) -> Conditions:
         text, pooled = self.model.encode_prompt(prompt)

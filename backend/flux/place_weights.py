@@ -52,7 +52,7 @@ def place_weights(
         elif isinstance(layer, nn.Embedding) and _is_packed(pieces[f"{layer_name}.weight"]):
             source = pieces[f"{layer_name}.weight"][0]
             packed = QuantisedEmbedding(source.packed().to(device), source.tensor.type.name, dtype)
-            _replace(model, layer_name, packed)
+            replace_layer(model, layer_name, packed)
         else:
             for name, parameter in list(layer.named_parameters(recurse=False)):
                 value = _joined(pieces[f"{layer_name}.{name}".lstrip(".")], dtype)
@@ -64,7 +64,8 @@ def _is_packed(sources: list[Source]) -> bool:
     return sources[0].tensor.type.name not in FLOAT_DTYPES
 
 
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Puts a layer in the place of that name."""
     parent_name, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent_name), child, layer)
 
@@ -107,7 +108,7 @@ def _place_linear(
         return type_name
     parts = [source.packed() for source in sources]
     packed = parts[0] if len(parts) == 1 else torch.cat(parts)
-    _replace(model, name, QuantisedLinear(packed.to(device), type_name, layer.in_features, bias))
+    replace_layer(model, name, QuantisedLinear(packed.to(device), type_name, layer.in_features, bias))
     return type_name
 
 

@@ -38,6 +38,32 @@ class QuantisedLinear(nn.Module):
         return f"{self.in_features} -> {self.out_features}, {self.type_name}"
 
 
+class LowRankLinear(nn.Module):
+    """y = base(x) + up (down x) + bias: what a LoRA adds to a layer whose weight stays packed.
+
+    down: (rank, in_features). up: (out_features, rank). bias: (out_features,) or None. All in the dtype that is
+    computed in.
+    """
+
+    down: Tensor
+    up: Tensor
+    bias: Tensor | None
+
+    def __init__(self, base: nn.Module, down: Tensor, up: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.base = base
+        self.in_features, self.out_features = down.shape[1], up.shape[0]
+        self.register_buffer("down", down)
+        self.register_buffer("up", up)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features), in x's dtype."""
+        low = torch.nn.functional.linear(x, self.down.to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return self.base(x) + torch.nn.functional.linear(low, self.up.to(x.dtype), bias)
+
+
 class QuantisedEmbedding(nn.Module):
     """Rows of a packed table, unpacked when they are looked up.
 

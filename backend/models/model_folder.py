@@ -160,8 +160,10 @@ class _Description:
             name = self.text(self.data, "variant")
             if name not in MODEL_VARIANTS:
                 _broken(self.folder, f"names a variant {name!r} that there is not")
+            if "control_lora" in self.data and not MODEL_VARIANTS[name].recipe:
+                _broken(self.folder, f"names a control LoRA, which makes no {name} model")
             return name
-        channels = channels_in(config)
+        channels = 128 if "control_lora" in self.data else channels_in(config)
         able = [name for name, variant in MODEL_VARIANTS.items() if variant.in_channels == channels]
         if channels is None or "dev" in able or not able:
             return "dev"

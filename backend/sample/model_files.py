@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,17 @@ TIED = "encoder.embed_tokens.weight"
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """One more folder of a model. stem: its weights' file without the ending."""
+
+    stem: str
+    net: nn.Module
+    config: Config
+
+
+@dataclass(frozen=True, eq=False)
 class Nets:
-    """A model's networks and what their config.json say."""
+    """A model's networks and what their config.json say. more: by the folder's name."""
 
     transformer: nn.Module
     transformer_config: Config
@@ -39,6 +48,7 @@ class Nets:
     t5: nn.Module
     t5_config: Config
     scheduler: Config
+    more: dict[str, Part] = field(default_factory=dict)
 
 
 def write_model(
@@ -62,6 +72,8 @@ def write_model(
     write_tokenizers(partial)
     _write_part(partial / "text_encoder", "model", nets.clip, nets.clip_config)
     _write_part(partial / "text_encoder_2", "model", nets.t5, nets.t5_config)
+    for name, part in nets.more.items():
+        _write_part(partial / name, part.stem, part.net, part.config)
     write_json(partial / "scheduler" / "scheduler_config.json", nets.scheduler)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

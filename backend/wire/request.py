@@ -220,6 +220,12 @@ def check_size(width: int, height: int) -> None:
         )
 
 
+def sources_of(request: GenerationRequest) -> tuple[str, ...]:
+    """What a Request takes of `ControlMaps` beside its controls' maps."""
+    reference = ("reference",) if request.reference_strength > 0.0 and request.task != "show_controls" else ()
+    return (*SOURCES_OF.get(request.task, ()), *reference)
+
+
 def is_from_picture(task: str) -> bool:
     """Whether a task starts from a picture, not from noise alone."""
     return task in SOURCES_OF

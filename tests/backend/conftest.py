@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from backend.flux.model import FluxModel
 
-FAMILIES = ("depth-dev", "fill-dev", "kontext-dev")
+FAMILIES = ("dev", "depth-dev", "fill-dev", "kontext-dev", "redux-dev")
 # Tensors this small gain nothing from threads, and the threads' waiting costs much on a machine that is shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -35,13 +35,15 @@ def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def families_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def families_folder(tmp_path_factory: pytest.TempPathFactory, reference: FluxTransformer2DModel) -> Path:
     """A models folder that holds a random model of each of FLUX.1's families. Not to be written to."""
+    from tests.backend.random_lora import write_lora_model
     from tools.random_model import write_random_model
 
     folder = tmp_path_factory.mktemp("families")
     for variant in FAMILIES:
         write_random_model(folder, variant=variant)
+    write_lora_model(folder, reference.state_dict())
     return folder
 
 

@@ -109,12 +109,18 @@ def control_inputs(folder: ModelFolder, controls: list[tuple[str, float, float, 
 
 
 def ours(
-    model: FluxModel, request: GenerationRequest, controls: list[ControlInput], mask: np.ndarray | None = None
+    model: FluxModel,
+    request: GenerationRequest,
+    controls: list[ControlInput],
+    mask: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
 ) -> tuple[torch.Tensor, np.ndarray]:
     """The final tokens, and the picture (height, width, 3), 0..1. mask: for in-painting PICTURE."""
     with torch.inference_mode():
         job = PictureJob(model, request, controls)
         job.read_text()
+        if reference is not None:
+            job.read_reference(reference)
         if request.task != "text_to_image":
             job.read_source(PICTURE, mask)
         for control in controls:

@@ -10,16 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxControlPipeline, FluxFillPipeline, FluxKontextPipeline, FluxTransformer2DModel
+from diffusers import (
+    FluxControlPipeline,
+    FluxFillPipeline,
+    FluxKontextPipeline,
+    FluxPipeline,
+    FluxPriorReduxPipeline,
+    FluxTransformer2DModel,
+)
 from PIL import Image
 from torch.nn.functional import pad
+from transformers import SiglipImageProcessorPil
 
 from backend.flux.latents import noise, pack
 from backend.flux.model import ControlInput, FluxModel
 from backend.flux.vae import encode
 from backend.wire import GenerationRequest
 from tests.backend.diffusers_reference import PICTURE, pipeline_parts
-from tools.random_model import TEXT_TOKENS
+from tools.random_model import SIGLIP, TEXT_TOKENS
 
 
 def run_pipeline(pipeline: Any, request: GenerationRequest, **arguments: Any) -> tuple[torch.Tensor, np.ndarray]:
@@ -82,6 +90,26 @@ def edited(
         latents=start_tokens(request),
         **negative,
     )
+
+
+def referred(
+    model: FluxModel, reference: FluxTransformer2DModel, request: GenerationRequest, picture: np.ndarray
+) -> tuple[torch.Tensor, np.ndarray]:
+    """FLUX.1-Redux before FLUX.1-dev."""
+    parts = pipeline_parts(model, reference)
+    assert model.redux is not None, "loaded with the first reference"
+    prior = FluxPriorReduxPipeline(
+        image_encoder=model.redux.encoder,
+        feature_extractor=SiglipImageProcessorPil(size=dict.fromkeys(("height", "width"), SIGLIP["image_size"])),
+        image_embedder=model.redux.words,
+        **{name: parts[name] for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")},
+    )
+    # Left to itself it always reads 512 words.
+    text, pooled = (found.clone() for found in model.encode_prompt(request.prompt))
+    made: Any = prior(Image.fromarray(picture), prompt_embeds=text, pooled_prompt_embeds=pooled, return_dict=False)
+    made[0][:, TEXT_TOKENS:] *= request.reference_strength
+    words = {"prompt": None, "prompt_embeds": made[0], "pooled_prompt_embeds": made[1]}
+    return run_pipeline(FluxPipeline(**parts), request, latents=start_tokens(request), **words)
 
 
 @contextmanager

@@ -74,6 +74,90 @@ def test_kontext_looks_at_the_picture(families: Production) -> None:
     assert made(run(families, replace(request, task="text_to_image"))).png
 
 
+REFERENCE = np.random.default_rng(1).integers(0, 256, (40, 70, 3)).astype(np.uint8)
+WITH_REFERENCE = replace(MAPS, reference=REFERENCE)
+
+
+def test_redux(families: Production) -> None:
+    request = replace(REQUEST, model="random-redux-dev", reference_strength=1.0)
+    result = made(run(families, request, WITH_REFERENCE))
+    assert set(digests(result.png)["maps"]) == {"reference"}
+    other = made(run(families, request, replace(MAPS, reference=255 - REFERENCE)))
+    assert (pixels(result.png) != pixels(other.png)).mean() > 0.3
+    without = made(run(families, replace(request, reference_strength=0.0), WITH_REFERENCE))
+    assert (pixels(result.png) != pixels(without.png)).mean() > 0.3
+    assert digests(without.png)["maps"] == {}, "at 0 the reference is not there"
+
+
+def test_redux_with_all_else(families: Production) -> None:
+    request = replace(
+        REQUEST,
+        model="random-redux-dev",
+        task="inpaint",
+        controls=(Control("line", 0.5),),
+        negative_prompt="fog",
+        true_cfg=2.0,
+        reference_strength=0.7,
+    )
+    result = made(run(families, request, WITH_REFERENCE))
+    assert set(digests(result.png)["maps"]) == {"line", "image", "mask", "reference"}
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        ("image_encoder/config.json", "model_missing"),
+        ("image_encoder/model.safetensors", "model_missing"),
+        ("redux/config.json", "model_missing"),
+        ("redux/diffusion_pytorch_model.safetensors", "model_missing"),
+    ],
+)
+def test_parts_of_redux_missing_and_truncated(families_folder: Path, tmp_path: Path, part: str, kind: str) -> None:
+    folder = one_model(families_folder, tmp_path, "random-redux-dev")
+    path = folder / "random-redux-dev" / part
+    whole = path.read_bytes()
+    engine = Production(folder, "cpu")
+    request = replace(REQUEST, steps=1, model="random-redux-dev", reference_strength=1.0)
+    path.unlink()
+    failure = failed(run(engine, request, WITH_REFERENCE))
+    assert failure.kind == kind and part.partition("/")[0] in failure.message
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    assert failed(run(engine, request, WITH_REFERENCE)).kind == "model_broken"
+    path.write_bytes(whole)
+    assert made(run(engine, request, WITH_REFERENCE)).png
+
+
+def test_redux_of_another_model(families_folder: Path, tmp_path: Path) -> None:
+    from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+
+    folder = one_model(families_folder, tmp_path, "random-redux-dev")
+    ReduxImageEncoder(redux_dim=32, txt_in_features=48).save_pretrained(folder / "random-redux-dev" / "redux")
+    request = replace(REQUEST, model="random-redux-dev", reference_strength=1.0)
+    failure = failed(run(Production(folder, "cpu"), request, WITH_REFERENCE))
+    assert failure.kind == "model_unsupported" and "32 into 48" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "reference", "kind", "said"),
+    [
+        ({"model": "random-weights"}, REFERENCE, "model_unsupported", "has no Redux"),
+        ({}, None, "bad_request", "lacks a reference picture"),
+        ({}, REFERENCE.astype(np.float32), "bad_request", "float32 (40, 70, 3) where uint8"),
+        ({}, REFERENCE[..., 0], "bad_request", "uint8 (40, 70) where uint8"),
+        ({}, np.zeros((1, 5000, 3), np.uint8), "bad_request", "(1, 5000, 3)"),
+        ({}, np.zeros((0, 5, 3), np.uint8), "bad_request", "(0, 5, 3)"),
+        ({"reference_strength": 2.5}, REFERENCE, "bad_request", "reference's strength is 2.5"),
+        ({"reference_strength": float("nan")}, REFERENCE, "bad_request", "reference's strength is nan"),
+    ],
+)
+def test_references_that_are_wrong(
+    families: Production, changes: dict[str, Any], reference: np.ndarray | None, kind: str, said: str
+) -> None:
+    request = replace(REQUEST, **{"model": "random-redux-dev", "reference_strength": 1.0, **changes})
+    failure = failed(run(families, request, replace(MAPS, reference=reference)))
+    assert failure.kind == kind and said in failure.message and failure.hint.endswith(".")
+
+
 @pytest.mark.parametrize("variant", ["depth-dev", "fill-dev", "kontext-dev"])
 def test_a_controlnet_beside(families: Production, variant: str) -> None:
     task = {"depth-dev": "text_to_image", "fill-dev": "inpaint", "kontext-dev": "edit"}[variant]
@@ -149,6 +233,7 @@ def test_a_variant_is_recognised_by_its_channels(
         (lambda data: data.pop("variant"), "does not say which variant it is, depth-dev or canny-dev"),
         (lambda data: data.update(variant="turbo"), "names a variant 'turbo'"),
         (lambda data: data.update(variant=3), "lacks the text 'variant'"),
+        (lambda data: data.update(image_encoder="image_encoder"), "names one of image_encoder and redux"),
         (lambda data: data.update(variant="kontext-dev"), "takes 64 channels, but this one takes 128"),
     ],
 )

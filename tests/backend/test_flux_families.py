@@ -22,7 +22,7 @@ from tests.backend.diffusers_reference import (
     ours,
     reference_transformer,
 )
-from tests.backend.families_reference import beside_a_controlnet, controlled, edited, filled
+from tests.backend.families_reference import beside_a_controlnet, controlled, edited, filled, referred
 
 Made = tuple[torch.Tensor, np.ndarray]
 
@@ -100,12 +100,42 @@ def test_kontext(family: Callable[[str], Family], true_cfg: float) -> None:
     assert differs(mine, ours(one.model, replace(request, task="text_to_image"), []))
 
 
-@pytest.mark.parametrize("variant", ["depth-dev", "fill-dev", "kontext-dev"])
+REFERENCE = np.random.default_rng(9).integers(0, 256, (5, 9, 3)).astype(np.uint8).repeat(16, 0).repeat(8, 1)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.4, 2.0])
+def test_redux(family: Callable[[str], Family], strength: float) -> None:
+    one, request = family("redux-dev"), replace(REQUEST, reference_strength=strength)
+    mine = ours(one.model, request, [], reference=REFERENCE)
+    assert_equal(mine, referred(one.model, one.reference, request, REFERENCE))
+    assert differs(mine, ours(one.model, REQUEST, []))
+
+
+def test_a_stronger_reference_leads_further(family: Callable[[str], Family]) -> None:
+    """Away from what the prompt alone paints, and towards what the reference does at 2."""
+    one = family("redux-dev")
+    strengths = (0.1, 0.4, 0.7, 1.0, 1.4, 2.0)
+    made = [
+        ours(one.model, replace(REQUEST, reference_strength=strength), [], reference=REFERENCE)[0]
+        for strength in strengths
+    ]
+    left = [float((tokens - made[-1]).norm()) for tokens in made]
+    gone = [float((tokens - made[0]).norm()) for tokens in made]
+    assert left == sorted(left, reverse=True) and gone == sorted(gone)
+
+
+@pytest.mark.parametrize("variant", ["depth-dev", "fill-dev", "kontext-dev", "redux-dev"])
 def test_a_controlnet_beside(family: Callable[[str], Family], variant: str) -> None:
     one = family(variant)
     net = control_inputs(one.folder, [("normal", 0.8, 0.0, 1.0)])
+    picture = REFERENCE if variant == "redux-dev" else None
+    if picture is not None:
+        own, request, mask = [], replace(REQUEST, reference_strength=0.8), None
+        ours(one.model, request, [], reference=picture)
     with beside_a_controlnet(one.model, one.reference, net[0]):
-        if variant == "depth-dev":
+        if picture is not None:
+            theirs = referred(one.model, one.reference, request, picture)
+        elif variant == "depth-dev":
             own, request, mask = depth_inputs(one), REQUEST, None
             theirs = controlled(one.model, one.reference, request, own[0])
         elif variant == "fill-dev":
@@ -114,6 +144,6 @@ def test_a_controlnet_beside(family: Callable[[str], Family], variant: str) -> N
         else:
             own, request, mask = [], replace(REQUEST, task="edit"), None
             theirs = edited(one.model, one.reference, request)
-    steered = ours(one.model, request, [*own, *net], mask)
+    steered = ours(one.model, request, [*own, *net], mask, picture)
     assert_equal(steered, theirs, None if mask is None else mask == 1.0)
-    assert differs(steered, ours(one.model, request, own, mask))
+    assert differs(steered, ours(one.model, request, own, mask, picture))
