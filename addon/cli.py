@@ -68,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     add("--image", metavar="FILE", help="a picture to start from, in place of noise")
     add("--mask", metavar="FILE", help="a picture that is white where that one may change")
     add("--strength", type=float, help="how far to go from it, up to 1 (default: 0.6)")
+    add("--edit", metavar="FILE", help="a picture that the prompt says how to change, for Kontext models")
+    add("--reference", metavar="FILE", help="a picture whose content and style to take up, for models with Redux")
+    add("--reference-strength", type=float, metavar="SCALE", help="how strongly it speaks, up to 2 (default: 1)")
     add("--stages", help='"one", "details", "polish", or a JSON list of stages')
     add("--steps", type=int)
     add("--guidance", type=float)
@@ -131,12 +134,11 @@ def _order(options: argparse.Namespace) -> Order:
     from .operators import jobs, start
 
     order = jobs.order_from_settings(bpy.context, new_seed=options.seed is None)
-    sources = [start.load_image(str(Path(path).absolute())) if path else "" for path in (options.image, options.mask)]
-    order = start.from_names(order, *sources)
+    paths = (options.image, options.mask, options.edit, options.reference)
+    *sources, reference = [start.load_image(str(Path(path).absolute())) if path else "" for path in paths]
+    order = start.with_reference(start.from_names(order, *sources), reference)
     values: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in ("prompt", "seed", "steps", "guidance", "model", "sampler", "schedule", "strength")
-        if getattr(options, name) is not None
+        name: getattr(options, name) for name in start.REQUEST_NAMES if getattr(options, name, None) is not None
     }
     values |= settings.negative_over(order.request, options.negative_prompt, options.true_cfg)
     if options.size:

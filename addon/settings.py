@@ -10,7 +10,7 @@ import bpy
 
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
-from ..backend.wire.request import TRUE_CFG_MAX, is_from_picture
+from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength
 from ..backend.wire.stages import ONE_PASS, parse_stages, plan_of
 from . import preferences, state
 
@@ -18,6 +18,7 @@ SEED_MAX = 2**31 - 1
 TRUE_CFG = 2.0
 """What a negative prompt takes where nothing else is said."""
 """Blender's integer properties end here, half-way through the Request's range."""
+REFERENCE_STRENGTH = 1.0
 SIZE_MODES = (
     ("MATCH_CAMERA", "Match Camera", "The render size, in steps of 16 pixels"),
     ("MATCH_VIEWPORT", "Match Viewport", "The size of the 3D view, in steps of 16 pixels"),
@@ -43,6 +44,7 @@ START_ITEMS = (
     ("text_to_image", "Noise", "A new picture"),
     ("image_to_image", "Picture", "A picture that is there already: it is changed as far as Strength says"),
     ("inpaint", "Part of a Picture", "A picture that is there already: it is changed where a mask is white"),
+    ("edit", "Picture to Edit", "A picture that is there already: the prompt says what to change. For Kontext models"),
 )
 SAMPLER_ITEMS = (
     ("euler", "Euler", "The plain step; what FLUX's makers use"),
@@ -179,6 +181,20 @@ class GrisailleSettings(bpy.types.PropertyGroup):
         max=1.0,
         subtype="FACTOR",
     )
+    reference_image: bpy.props.PointerProperty(
+        name="Reference",
+        description="A picture whose content and style to take up, for models with Redux",
+        type=bpy.types.Image,
+    )
+    reference_strength: bpy.props.FloatProperty(
+        name="Reference Strength",
+        description="How strongly the reference speaks beside the prompt",
+        default=REFERENCE_STRENGTH,
+        min=0.01,
+        max=REFERENCE_STRENGTH_MAX,
+        soft_max=1.0,
+        subtype="FACTOR",
+    )
     negative_prompt: bpy.props.StringProperty(
         name="Negative Prompt", description="What the picture should not show. Each step then takes twice as long"
     )
@@ -272,7 +288,7 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         height=height,
         seed=seed,
         task=settings.start,
-        strength=round(settings.strength, 4) if is_from_picture(settings.start) else 1.0,
+        strength=round(settings.strength, 4) if has_strength(settings.start) else 1.0,
         steps=settings.steps,
         guidance=round(settings.guidance, 4),
         model=chosen_model(settings),
@@ -281,6 +297,7 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         **negative(settings.negative_prompt, _true_cfg(settings)),
         controls=chosen,
         stages=parse_stages(_stages_text(settings), settings.steps, chosen),
+        reference_strength=round(settings.reference_strength, 4) if settings.reference_image else 0.0,
     )
 
 
@@ -322,8 +339,12 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     settings.width, settings.height = request.width, request.height
     settings.seed, settings.seed_locked = min(request.seed, SEED_MAX), True
     settings.steps, settings.guidance = request.steps, request.guidance
-    if is_from_picture(request.task):
+    if has_strength(request.task):
         settings.strength = request.strength
+    if request.reference_strength > 0.0:
+        settings.reference_strength = request.reference_strength
+    else:
+        settings.reference_image = None
     settings.start = request.task if request.task != "show_controls" else settings.start
     settings.sampler, settings.schedule = request.sampler, request.schedule
     settings.negative_prompt = request.negative_prompt

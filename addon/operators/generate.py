@@ -32,7 +32,16 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     mask: bpy.props.StringProperty(
         name="Mask", description="The name of an image, white where that may change", options={"SKIP_SAVE"}
     )
+    edit: bpy.props.StringProperty(
+        name="Picture to Edit",
+        description="The name of an image that the prompt says how to change; for Kontext models",
+        options={"SKIP_SAVE"},
+    )
     strength: bpy.props.FloatProperty(name="Strength", options={"SKIP_SAVE"})
+    reference: bpy.props.StringProperty(
+        name="Reference", description="The name of an image to take up, for models with Redux", options={"SKIP_SAVE"}
+    )
+    reference_strength: bpy.props.FloatProperty(name="Reference Strength", options={"SKIP_SAVE"})
     model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})
     sampler: bpy.props.EnumProperty(name="Sampler", items=settings.SAMPLER_ITEMS, options={"SKIP_SAVE"})
     schedule: bpy.props.EnumProperty(name="Schedule", items=settings.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
@@ -49,9 +58,9 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
 
     def order(self, context: bpy.types.Context) -> jobs.Order:
         order = jobs.order_from_settings(context, new_seed=not self._given("seed"))
-        order = start.from_names(order, self.image, self.mask)
-        names = ("prompt", "width", "height", "seed", "steps", "guidance", "model", "sampler", "schedule", "strength")
-        values = {name: self._value(name) for name in names if self._given(name)}
+        order = start.from_names(order, self.image, self.mask, self.edit)
+        order = start.with_reference(order, self.reference)
+        values = {name: self._value(name) for name in start.REQUEST_NAMES if self._given(name)}
         values |= settings.negative_over(order.request, self._value("negative_prompt"), self._value("true_cfg"))
         if self._given("controls"):
             values["controls"] = settings.parse_controls(self.controls)

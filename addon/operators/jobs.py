@@ -26,7 +26,7 @@ class Order:
 
     source: "CAMERA" or "VIEWPORT". camera: an object's name, "" for the scene's camera. line_source: "edges" or
     "freestyle". destination: see `settings.DESTINATIONS`. output: a file for the picture, or "". image, mask: names of
-    the images that it starts from, where the Request's task does.
+    the images that it starts from, where the Request's task does. reference: the name of one to take up, or "".
     """
 
     request: GenerationRequest
@@ -37,6 +37,7 @@ class Order:
     output: str = ""
     image: str = ""
     mask: str = ""
+    reference: str = ""
 
 
 def order_from_settings(context: bpy.types.Context, new_seed: bool = False) -> Order:
@@ -54,6 +55,7 @@ def order_from_settings(context: bpy.types.Context, new_seed: bool = False) -> O
         destination=chosen.destination,
         image=chosen.start_image.name if chosen.start_image else "",
         mask=chosen.start_mask.name if chosen.start_mask else "",
+        reference=chosen.reference_image.name if chosen.reference_image else "",
     )
 
 

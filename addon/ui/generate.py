@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 
 from ...backend.wire.model_names import is_shipped
+from ...backend.wire.request import has_strength
 from .. import settings, state
 from ..operators import jobs
 from ..results import preview
@@ -53,12 +54,19 @@ def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.Grisail
 
 def _draw_start(layout: Any, chosen: settings.GrisailleSettings) -> None:
     layout.prop(chosen, "start")
-    if chosen.start == "text_to_image":
-        return
+    if chosen.start != "text_to_image":
+        _draw_picture(layout, chosen)
+    layout.template_ID(chosen, "reference_image", open="image.open", text="Reference")
+    if chosen.reference_image:
+        layout.prop(chosen, "reference_strength", slider=True)
+
+
+def _draw_picture(layout: Any, chosen: settings.GrisailleSettings) -> None:
     layout.template_ID(chosen, "start_image", open="image.open", text="Picture")
     if chosen.start == "inpaint":
         layout.template_ID(chosen, "start_mask", new="image.new", open="image.open", text="Mask")
-    layout.prop(chosen, "strength", slider=True)
+    if has_strength(chosen.start):
+        layout.prop(chosen, "strength", slider=True)
 
 
 def _note(layout: Any, words: str) -> None:

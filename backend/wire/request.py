@@ -231,6 +231,11 @@ def is_from_picture(task: str) -> bool:
     return task in SOURCES_OF
 
 
+def has_strength(task: str) -> bool:
+    """Whether a task goes a share of the way from its picture; an edit by instruction is told in words how far."""
+    return is_from_picture(task) and task != "edit"
+
+
 def is_plain_name(name: str) -> bool:
     """Whether a name can stand for a folder in the models folder: no separators, no dots in front, 1..100 long."""
     return 0 < len(name) <= 100 and not name.startswith(".") and all(c.isalnum() or c in "-_. " for c in name)

@@ -68,6 +68,49 @@ def test_the_panel_starts_from_a_picture(fake_link: FakeLink) -> None:
     assert chosen.start == "image_to_image" and round(chosen.strength, 4) == 0.25
 
 
+def test_a_script_edits_an_image(fake_link: FakeLink) -> None:
+    image("photo", halves(64, 64))
+    ops().generate(edit="photo", **SIZE)
+    request, maps = sent(fake_link)
+    assert (request.task, request.strength) == ("edit", 1.0) and maps.mask is None
+    assert maps.image.shape == (64, 64, 3) and maps.image[0, 0].tolist() == [0, 0, 0]
+    scene().grisaille.start, scene().grisaille.strength = "edit", 0.3
+    ops().generate(image="photo", **SIZE)
+    request, _ = sent(fake_link)
+    assert (request.task, request.strength) == ("edit", 1.0), "the scene says what is done with a picture"
+
+
+def test_a_reference_keeps_its_shape(fake_link: FakeLink) -> None:
+    image("style", halves(30, 20) * np.array([1.0, 0.5, 0.0], np.float32))
+    ops().generate(reference="style", **SIZE)
+    request, maps = sent(fake_link)
+    assert (request.task, request.reference_strength) == ("text_to_image", 1.0) and maps.image is None
+    assert maps.reference.shape == (20, 30, 3) and maps.reference.dtype == np.uint8
+    assert maps.reference[0, 0].tolist() == [0, 0, 0]
+    assert np.abs(maps.reference[-1, 0].astype(int) - [255, 128, 0]).max() <= 1
+    image("wide", halves(1536, 4))
+    ops().generate(reference="wide", reference_strength=0.4, **SIZE)
+    request, maps = sent(fake_link)
+    assert request.reference_strength == 0.4 and maps.reference.shape == (3, 1024, 3)
+
+
+def test_the_panel_takes_a_reference(fake_link: FakeLink) -> None:
+    chosen = scene().grisaille
+    chosen.reference_image, chosen.reference_strength = image("style", halves(64, 64)), 0.5
+    ops().generate(**SIZE)
+    request, maps = sent(fake_link)
+    assert request.reference_strength == 0.5 and maps.reference is not None
+    settings = module("addon.settings")
+    chosen.reference_strength = 1.0
+    settings.from_request(chosen, request)
+    assert chosen.reference_strength == 0.5 and chosen.reference_image.name == "style"
+    ops().generate(reference_strength=0.0, **SIZE)
+    request, maps = sent(fake_link)
+    assert request.reference_strength == 0.0 and maps.reference is None
+    settings.from_request(chosen, request)
+    assert chosen.reference_image is None, "the picture was made without one"
+
+
 def test_showing_controls_needs_no_picture(fake_link: FakeLink) -> None:
     chosen = scene().grisaille
     chosen.start, chosen.prompt = "inpaint", "moss"
@@ -85,6 +128,12 @@ def test_showing_controls_needs_no_picture(fake_link: FakeLink) -> None:
         ("text_to_image", {"mask": "photo"}, "no picture to start from"),
         ("text_to_image", {"strength": 0.5}, "needs a picture to start from"),
         ("text_to_image", {"image": "photo", "strength": 0.0}, "Strength is 0"),
+        ("edit", {}, "no picture to start from"),
+        ("text_to_image", {"edit": "photo", "image": "photo"}, "a picture to edit and one to start from"),
+        ("text_to_image", {"edit": "photo", "strength": 0.5}, "has no strength"),
+        ("text_to_image", {"reference": "nothing"}, "no image called 'nothing'"),
+        ("text_to_image", {"reference_strength": 0.5}, "no reference picture"),
+        ("text_to_image", {"reference": "photo", "reference_strength": 3.0}, "reference's strength is 3"),
         ("text_to_image", {"image": "gone"}, "has no pixels to start from. Check that its file"),
     ],
 )
@@ -134,3 +183,15 @@ def test_the_command_line_starts_from_files(fake_link: FakeLink, tmp_path: Path)
     assert (maps.image == [10, 20, 30]).all() and (maps.mask == 1.0).all()
     words[words.index("--image") + 1] = tmp_path / "other.png"
     assert main([str(word) for word in words]) == 2
+
+
+def test_the_command_line_edits_and_refers(fake_link: FakeLink, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(png(64, 64, (10, 20, 30)))
+    (tmp_path / "style.png").write_bytes(png(48, 32, (40, 50, 60)))
+    words = ["generate", "--prompt", "moss", "--size", "64x64", "--controls", "none", "--out", tmp_path / "out.png"]
+    words += ["--edit", tmp_path / "photo.png", "--reference", tmp_path / "style.png", "--reference-strength", "0.4"]
+    assert module("addon.cli").main([str(word) for word in words]) == 0
+    request, maps, _ = next(iter(fake_link.submitted.values()))
+    assert (request.task, request.strength, request.reference_strength) == ("edit", 1.0, 0.4)
+    assert (maps.image == [10, 20, 30]).all()
+    assert maps.reference.shape == (32, 48, 3) and (maps.reference == [40, 50, 60]).all()

@@ -99,6 +99,16 @@ def test_a_picture_to_start_from_can_be_chosen(fake_link: FakeLink) -> None:
     assert "Picture" in shown and "prop:strength" in shown and "Mask" not in shown
     chosen.start = "inpaint"
     assert "Mask" in drawn("generate")
+    chosen.start = "edit"
+    shown = drawn("generate")
+    assert "Picture" in shown and "prop:strength" not in shown and "Mask" not in shown
+
+
+def test_a_reference_can_be_chosen(fake_link: FakeLink) -> None:
+    shown = drawn("generate")
+    assert "Reference" in shown and "prop:reference_strength" not in shown
+    scene().grisaille.reference_image = bpy.data.images.new("style", 8, 8)
+    assert "prop:reference_strength" in drawn("generate")
 
 
 def test_the_model_that_ships_says_what_it_knows(

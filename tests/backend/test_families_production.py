@@ -138,7 +138,7 @@ def test_redux_of_another_model(families_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "reference", "kind", "said"),
+    ("changes", "given", "kind", "said"),
     [
         ({"model": "random-weights"}, REFERENCE, "model_unsupported", "has no Redux"),
         ({}, None, "bad_request", "lacks a reference picture"),
@@ -151,10 +151,10 @@ def test_redux_of_another_model(families_folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_references_that_are_wrong(
-    families: Production, changes: dict[str, Any], reference: np.ndarray | None, kind: str, said: str
+    families: Production, changes: dict[str, Any], given: np.ndarray | None, kind: str, said: str
 ) -> None:
     request = replace(REQUEST, **{"model": "random-redux-dev", "reference_strength": 1.0, **changes})
-    failure = failed(run(families, request, replace(MAPS, reference=reference)))
+    failure = failed(run(families, request, replace(MAPS, reference=given)))
     assert failure.kind == kind and said in failure.message and failure.hint.endswith(".")
 
 
