@@ -29,14 +29,15 @@ class Pass:
         return self.request.width, self.request.height
 
 
-def passes_of(request: GenerationRequest) -> list[Pass]:
+def passes_of(request: GenerationRequest, whole: frozenset[str] = frozenset()) -> list[Pass]:
     """At least one. A Request without stages is its own pass.
 
-    Each pass has noise of its own: the same noise on the same picture would bring its pattern out twice.
+    whole: kinds of controls that the model takes whole and always, whatever a stage says of them. Each pass has noise of
+    its own: the same noise on the same picture would bring its pattern out twice.
     """
-    if not request.stages:
+    if not request.stages or request.task == "show_controls":
         return [Pass(request, 0.0, 1.0)]
-    requests = [_request_of(request, index, stage) for index, stage in enumerate(request.stages)]
+    requests = [_request_of(request, index, stage, whole) for index, stage in enumerate(request.stages)]
     works = [one.width * one.height * max(1.0, one.steps * one.strength) for one in requests]
     found, done = [], 0.0
     for one, work in zip(requests, works, strict=True):
@@ -46,11 +47,13 @@ def passes_of(request: GenerationRequest) -> list[Pass]:
     return found
 
 
-def _request_of(request: GenerationRequest, index: int, stage: Stage) -> GenerationRequest:
+def _request_of(request: GenerationRequest, index: int, stage: Stage, whole: frozenset[str]) -> GenerationRequest:
     width, height = (_side(side, stage.scale) for side in (request.width, request.height))
     task, strength = request.task, request.strength
     if index > 0:
         task, strength = "inpaint" if task == "inpaint" else "image_to_image", stage.strength
+    controls = request.controls if stage.controls is None else stage.controls
+    always = [control for control in request.controls if control.kind in whole]
     return replace(
         request,
         width=width,
@@ -59,7 +62,7 @@ def _request_of(request: GenerationRequest, index: int, stage: Stage) -> Generat
         steps=stage.steps,
         task=task,
         strength=strength,
-        controls=request.controls if stage.controls is None else stage.controls,
+        controls=(*always, *(control for control in controls if control.kind not in whole)),
         stages=(),
     )
 

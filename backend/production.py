@@ -147,14 +147,16 @@ class Production:
         maps.check(request.width, request.height)
         _check_source(request, maps)
         folder = find_model(self._models_folder, request.model)
-        check_family(request, folder)
+        passes = passes_of(request, folder.whole_controls)
+        for one in passes:
+            check_family(one.request, folder)
         job.check()
         pictures = _control_pictures(request, maps, folder)
         if request.task == "show_controls":
             with job.stage("saving"):
                 pngs = {kind: encode_png(picture, {}) for kind, picture in pictures.items()}
             return GenerationResult(request, control_pngs=pngs, timings=job.timings)
-        return self._picture(request, maps, folder, pictures, job)
+        return self._picture(request, maps, folder, pictures, passes, job)
 
     def _picture(
         self,
@@ -162,6 +164,7 @@ class Production:
         maps: ControlMaps,
         folder: ModelFolder,
         pictures: dict[str, NDArray[np.uint8]],
+        passes: list[Pass],
         job: _Job,
     ) -> GenerationResult:
         with job.stage("loading"):
@@ -178,7 +181,7 @@ class Production:
             reset_peak(model.device)
         with without_gradients():
             pixels: NDArray[np.uint8] | None = None
-            for one in passes_of(request):
+            for one in passes:
                 job.done, job.share = one.done, one.share
                 sized = {kind: resized(picture, one.size) for kind, picture in pictures.items()}
                 picture_job = PictureJob(model, one.request, _control_inputs(one.request, folder, sized))

@@ -66,7 +66,12 @@ class ModelFolder:
 
     def joins(self, kind: str) -> bool:
         """Whether the model itself takes this control, joined to its tokens, so that no ControlNet is asked."""
-        return bool(self.family.recipe) and kind == self.family.control
+        return kind in self.whole_controls
+
+    @property
+    def whole_controls(self) -> frozenset[str]:
+        """The kinds that the model itself takes, whose weight cannot be changed."""
+        return frozenset({self.family.control} if self.family.recipe else ())
 
     def recipe(self, kind: str) -> str | dict[str, Any] | None:
         """How a control's picture is drawn for what takes it; None where nothing here does."""

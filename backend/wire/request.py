@@ -158,6 +158,8 @@ class GenerationRequest:
     def _check_stages(self) -> None:
         if len(self.stages) > STAGES_MAX:
             raise _bad(f"There are {len(self.stages)} stages.", f"Use {STAGES_MAX} at most.")
+        if self.stages and self.task == "edit":
+            raise _bad("An edit is made in one pass.", "Take the stages away, or choose another task.")
         kinds = [control.kind for control in self.controls]
         for number, stage in enumerate(self.stages, 1):
             stage.check(f"stage {number}", kinds)

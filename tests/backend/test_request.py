@@ -78,7 +78,7 @@ def test_a_good_one_goes_through_json_unchanged() -> None:
         ("controls", "depth", "controls is not a list"),
         ("controls", [3], "not a table"),
         ("controls", [{}], "kind is missing"),
-        ("controls", [{"kind": "pose"}], "'pose'"),
+        ("controls", [{"kind": "smell"}], "'smell'"),
         ("controls", [{"kind": 3}], "3"),
         ("controls", [{"kind": "depth"}] * 2, "twice"),
         ("controls", [{"kind": "depth", "weight": 1}], "'weight'"),

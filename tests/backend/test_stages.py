@@ -36,6 +36,18 @@ def test_each_stage_is_a_pass_of_its_own() -> None:
     assert passes_of(REQUEST)[0].request == REQUEST
 
 
+def test_no_stage_changes_what_a_model_takes_whole() -> None:
+    request = replace(REQUEST, controls=(Control("depth", 1.0), Control("line", 0.5)))
+    for stages in (planned_stages("polish", 20, request.controls), (Stage(controls=()),)):
+        for one in passes_of(replace(request, stages=stages), frozenset({"depth"})):
+            assert [control.strength for control in one.request.controls if control.kind == "depth"] == [1.0]
+
+
+def test_an_edit_has_one_pass() -> None:
+    with pytest.raises(FailureError, match="An edit is made in one pass"):
+        replace(REQUEST, task="edit", stages=STAGES).check()
+
+
 def test_stages_are_what_the_passes_would_be_one_by_one(production: Production) -> None:
     """The same bytes as two Requests by hand, of which the second starts from the first one's picture."""
     staged = pixels(made(run(production, replace(REQUEST, stages=(Stage(1.0, 3), Stage(1.0, 4, 0.5))))).png)
