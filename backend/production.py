@@ -190,7 +190,7 @@ class Production:
         with job.stage("saving"):
             digests = {
                 "request": request.digest(),
-                "maps": map_digests(maps, [*pictures, *sources_of(request)]),
+                "maps": map_digests(maps, _maps_used(request, maps)),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
             }
             plan = {"model": folder.name, **model.plan()}
@@ -272,6 +272,12 @@ def _make(picture_job: PictureJob, job: _Job, maps: ControlMaps) -> NDArray[np.u
         picture_job.denoise(on_step)
     with job.stage("decoding"):
         return picture_job.decode()
+
+
+def _maps_used(request: GenerationRequest, maps: ControlMaps) -> list[str]:
+    """The maps that the controls' pictures are made of, and what the picture starts from."""
+    used = {name for control in request.controls if (name := maps.for_control(control.kind)) is not None}
+    return [*used, *sources_of(request)]
 
 
 def _control_pictures(

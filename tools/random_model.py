@@ -85,7 +85,12 @@ KINDS = {
     "depth": {"mode": 2, "picture": "depth_near_white"},
     "normal": {"mode": 7, "picture": "normal_y_up"},
     "line": {"mode": 0, "picture": "line_white_on_black"},
-    "pose": {"mode": 4, "picture": "pose_openpose"},
+    "pose": {"mode": 8, "picture": "pose_openpose"},
+    "canny": {"mode": 3, "picture": "canny_white_on_black"},
+    "soft_edge": {"mode": 4, "picture": "soft_edge_white_on_black"},
+    "grey": {"mode": 5, "picture": "grey_luma"},
+    "tile": {"mode": 1, "picture": "tile_eighth"},
+    "blur": {"mode": 6, "picture": "blur_hundredth"},
 }
 
 

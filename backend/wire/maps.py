@@ -15,8 +15,24 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float32]
     Picture = NDArray[np.uint8]
 
+MAPS = ("depth", "normal", "line", "colour", "pose")
 SOURCES = ("image", "mask", "reference")
 REFERENCE_SIDE_MAX = 4096
+COLOURS = ("colour", "image")
+"""Three bytes a pixel; the others are numbers."""
+MAPS_OF: dict[str, tuple[str, ...]] = {
+    "depth": ("depth",),
+    "normal": ("normal",),
+    "line": ("line",),
+    "pose": ("pose",),
+    # Edges of what is modelled, where it is known: those of colours are shadows and reflections as well.
+    "canny": ("line", "colour"),
+    "soft_edge": ("line", "colour"),
+    "grey": ("colour",),
+    "tile": ("colour",),
+    "blur": ("colour",),
+}
+"""Each kind of control, and the maps that its picture can be made of, the best first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +42,7 @@ class ControlMaps:
     depth: (height, width) float32, planar distance along the camera's axis in scene units, sky = inf.
     normal: (height, width, 3) float32, -1..1, camera space (x right, y up, z towards the camera), sky = 0, 0, 0.
     line: (height, width) float32, 0..1, 1 on a line.
+    colour: (height, width, 3) uint8, display values of the scene as it is lit, sky and world with it.
     pose: (people, 18, 3) float32, 1 to 64 people, the farthest first, with the joints of `joints.JOINTS`: x to the
         right and y down, 0..1 across the picture and beyond it outside; third, 1 visible or 0 hidden or not there.
     image: (height, width, 3) uint8, display values of the picture that the Request's task changes.
@@ -36,6 +53,7 @@ class ControlMaps:
     depth: FloatArray | None = None
     normal: FloatArray | None = None
     line: FloatArray | None = None
+    colour: Picture | None = None
     pose: FloatArray | None = None
     image: Picture | None = None
     mask: FloatArray | None = None
@@ -43,8 +61,12 @@ class ControlMaps:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The maps and sources that are there, by name."""
-        named = {name: getattr(self, name) for name in ("depth", "normal", "line", "pose", *SOURCES)}
+        named = {name: getattr(self, name) for name in (*MAPS, *SOURCES)}
         return {name: array for name, array in named.items() if array is not None}
+
+    def for_control(self, kind: str) -> str | None:
+        """The name of the map that the picture for a control of this kind is made of; None where none is there."""
+        return next((name for name in MAPS_OF[kind] if getattr(self, name) is not None), None)
 
     def check(self, width: int, height: int) -> None:
         """Raises `FailureError` unless each array is of its type and of this size (pixels), finite where it must be."""
@@ -56,8 +78,8 @@ class ControlMaps:
                 check_pose(array)
             if kind in ("pose", "reference"):
                 continue
-            shape = (height, width, 3) if kind in ("normal", "image") else (height, width)
-            what, dtype = (kind, "uint8") if kind == "image" else (f"{kind} map", "float32")
+            shape = (height, width, 3) if kind in ("normal", *COLOURS) else (height, width)
+            what, dtype = kind if kind == "image" else f"{kind} map", "uint8" if kind in COLOURS else "float32"
             if array.shape != shape or array.dtype != dtype:
                 hint = "Scale it to the picture's size." if kind in SOURCES else "Capture the view again at that size."
                 raise FailureError.of(

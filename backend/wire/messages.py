@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .failure import Failure, FailureError
 from .framing import Blob, Frame, ProtocolError, as_array, as_blob
-from .maps import SOURCES, ControlMaps
+from .maps import MAPS, SOURCES, ControlMaps
 from .request import CONTROL_KINDS, GenerationRequest
 from .result import GenerationResult, Progress
 from .stored import is_job_id, is_origin, result_from_json, result_to_json
@@ -73,7 +73,7 @@ class Generate:
         job_id, origin, data = fields.job_id(), fields.take("origin"), fields.take("request")
         if not is_origin(origin):
             raise ProtocolError("the origin is not a table of a few short texts")
-        arrays = fields.blobs((*CONTROL_KINDS, *SOURCES))
+        arrays = fields.blobs((*MAPS, *SOURCES))
         fields.end()
         maps = ControlMaps(**{kind: as_array(blob) for kind, blob in arrays.items()})
         try:

@@ -10,7 +10,8 @@ from typing import Any
 
 from .failure import FailureError, FailureKind
 
-CONTROL_KINDS = ("depth", "normal", "line", "pose")
+CONTROL_KINDS = ("depth", "normal", "line", "pose", "canny", "soft_edge", "grey", "tile", "blur")
+CONTROLS_MAX = 4
 TASKS = ("text_to_image", "image_to_image", "inpaint", "edit", "show_controls")
 SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask"), "edit": ("image",)}
 """What a task starts from, of `ControlMaps`, where it does not start from noise alone."""
@@ -47,6 +48,11 @@ def snap_size(width: int, height: int) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+def spoken(kind: str) -> str:
+    """A control's kind as it is written in a sentence."""
+    return kind.replace("_", " ")
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """One ControlNet input: its map's kind, its weight (0..2), and the window of the steps (0..1) it acts in."""
@@ -59,11 +65,12 @@ class Control:
     def check(self) -> None:
         if self.kind not in CONTROL_KINDS:
             raise _bad(f"There is no control called {self.kind!r}.", f"Use one of {', '.join(CONTROL_KINDS)}.")
-        _check_number(f"the {self.kind} control's strength", self.strength, 0.0, 2.0)
-        _check_number(f"the {self.kind} control's start", self.start, 0.0, 1.0)
-        _check_number(f"the {self.kind} control's end", self.end, 0.0, 1.0)
+        name = f"{spoken(self.kind)} control"
+        _check_number(f"the {name}'s strength", self.strength, 0.0, 2.0)
+        _check_number(f"the {name}'s start", self.start, 0.0, 1.0)
+        _check_number(f"the {name}'s end", self.end, 0.0, 1.0)
         if self.start >= self.end:
-            raise _bad(f"The {self.kind} control ends before it starts.", "Set its end above its start.")
+            raise _bad(f"The {name} ends before it starts.", "Set its end above its start.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,9 @@ class Stage:
             _check_controls(self.controls)
             for control in self.controls:
                 if control.kind not in kinds:
-                    hint = f"Add {control.kind} to the Request's controls, or take it out of the stage."
-                    raise _bad(f"{name.capitalize()} has a {control.kind} control that the Request has not.", hint)
+                    kind = spoken(control.kind)
+                    hint = f"Add {kind} to the Request's controls, or take it out of the stage."
+                    raise _bad(f"{name.capitalize()} has a {kind} control that the Request has not.", hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +257,8 @@ def _check_controls(controls: tuple[Control, ...]) -> None:
     kinds = [control.kind for control in controls]
     if len(set(kinds)) != len(kinds):
         raise _bad("A control is there twice.", "Keep one control of each kind.")
+    if len(kinds) > CONTROLS_MAX:
+        raise _bad(f"{len(kinds)} controls are on.", f"At most {CONTROLS_MAX} guide a picture: switch some off.")
 
 
 def _read_controls(data: object) -> tuple[Control, ...]:

@@ -29,16 +29,17 @@ CONFIG: dict[str, Any] = {
 
 
 def make_maps(width: int, height: int) -> ControlMaps:
-    """A slope under a sky, with a grid of lines, and someone with all joints on a circle."""
+    """A slope under a sky, with a grid of lines, colours that run across it, and someone with all joints on a circle."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     depth = 4.0 + x / width + 2.0 * y / height
     depth[: height // 4] = np.inf
     normal = np.zeros((height, width, 3), np.float32)
     normal[height // 4 :] = (0.6, 0.0, 0.8)
     line = (x % 16 < 2).astype(np.float32)
+    colour = np.stack((x / width, y / height, np.full_like(x, 0.5)), axis=2) * 255.0
     turn = np.arange(18) * (2.0 * np.pi / 18)
     pose = np.stack([0.5 + 0.4 * np.cos(turn), 0.5 + 0.4 * np.sin(turn), np.ones(18)], axis=1)[None]
-    return ControlMaps(depth.astype(np.float32), normal, line, pose.astype(np.float32))
+    return ControlMaps(depth.astype(np.float32), normal, line, colour.astype(np.uint8), pose.astype(np.float32))
 
 
 def run(

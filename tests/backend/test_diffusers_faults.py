@@ -20,7 +20,7 @@ from PIL import Image
 from backend.flux.load_parts import load_part, without_deprecations
 from backend.flux.model import FluxModel
 from backend.models import ModelFolder
-from backend.wire import Control
+from backend.wire import CONTROL_KINDS, Control
 from tests.backend.diffusers_reference import PICTURE, REQUEST, WINDOWS, control_inputs, ours, pipeline_parts
 from tests.backend.samples import make_maps
 from tools.random_model import CONTROLNET, TEXT_TOKENS, randomised
@@ -166,9 +166,10 @@ def test_b10_settings_come_from_the_first_net_alone(
     assert torch.isfinite(both).all() and (one - both).norm() > 0.01 * one.norm()
 
 
-def test_a_request_with_every_control_runs(production: Any) -> None:
+@pytest.mark.parametrize("kinds", [CONTROL_KINDS[:4], CONTROL_KINDS[4:]])
+def test_requests_with_every_control_run(production: Any, kinds: tuple[str, ...]) -> None:
     from tests.backend.samples import made, run
 
-    controls = (Control("depth"), Control("normal", 0.4), Control("line", 0.5, 0.0, 0.5))
+    controls = tuple(Control(kind, 0.2 + 0.1 * place, 0.0, 0.5) for place, kind in enumerate(kinds))
     request = replace(REQUEST, controls=controls, steps=2)
     assert made(run(production, request, make_maps(REQUEST.width, REQUEST.height))).png

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.wire import Control, FailureError, FailureKind, GenerationRequest, snap_size
+from backend.wire import CONTROL_KINDS, Control, FailureError, FailureKind, GenerationRequest, snap_size
 from backend.wire.request import PIXELS_MAX, SIZE_MAX, SIZE_MIN, SIZE_MULTIPLE
 
 GOOD = GenerationRequest(
@@ -81,6 +81,8 @@ def test_a_good_one_goes_through_json_unchanged() -> None:
         ("controls", [{"kind": "smell"}], "'smell'"),
         ("controls", [{"kind": 3}], "3"),
         ("controls", [{"kind": "depth"}] * 2, "twice"),
+        ("controls", [{"kind": kind} for kind in CONTROL_KINDS[:5]], "5 controls are on"),
+        ("controls", [{"kind": "soft_edge", "strength": 3}], "soft edge control's strength is 3"),
         ("controls", [{"kind": "depth", "weight": 1}], "'weight'"),
         ("controls", [{"kind": "depth", "strength": NAN}], "strength is nan"),
         ("controls", [{"kind": "depth", "strength": 2.1}], "strength is 2.1"),

@@ -31,10 +31,12 @@ REQUEST = GenerationRequest(
     "a hill, ä \U0001f600", 64, 128, seed=2**32 - 1, controls=(Control("depth"), Control("line", 0.5))
 )
 MAPS = ControlMaps(depth=np.full((128, 64), np.inf, np.float32), line=np.ones((128, 64), np.float32))
+COLOURS = ControlMaps(colour=np.arange(128 * 64 * 3, dtype=np.uint8).reshape(128, 64, 3))
 RESULT = GenerationResult(REQUEST, b"png", {"depth": b"d"}, {"a": [1, {"b": None}]}, {"text": 0.5}, 2**40)
 CLIENT: list[Any] = [
     m.Generate(JOB_ID, REQUEST, MAPS, {"file": "a.blend"}),
     m.Generate(JOB_ID, REQUEST, ControlMaps(), {}),
+    m.Generate(JOB_ID, REQUEST, COLOURS, {}),
     m.Cancel(JOB_ID),
     m.AskStatus(),
     m.Acknowledge(JOB_ID),
