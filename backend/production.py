@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .failures import failure_of
-from .models import ModelFolder, check_family, find_model, model_names
-from .models.settings import nets_for
+from .models import ControlChoice, ModelFolder, check_family, choose_nets, find_model, model_names
 from .passes import Pass, next_image, passes_of, resized, resized_mask
 from .provenance import WeightDigests, encode_png, map_digests, provenance
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
@@ -64,6 +63,7 @@ class _Job:
     on_preview: OnPreview
     is_cancelled: Callable[[], bool]
     timings: dict[str, float] = field(default_factory=dict)
+    note: str = ""
     done: float = 0.0
     share: float = 1.0
     """Of all passes over the picture: how much of them is behind, and how much of them is the one that runs."""
@@ -79,7 +79,7 @@ class _Job:
         if PASS_STARTS <= fraction < PASS_ENDS:
             within = (fraction - PASS_STARTS) / (PASS_ENDS - PASS_STARTS)
             fraction = PASS_STARTS + (PASS_ENDS - PASS_STARTS) * (self.done + self.share * within)
-        self.on_progress(Progress(stage, step, steps, fraction))
+        self.on_progress(Progress(stage, step, steps, fraction, self.note))
 
     @contextmanager
     def stage(self, name: str, steps: int = 0) -> Iterator[None]:
@@ -147,22 +147,26 @@ class Production:
         maps.check(request.width, request.height)
         _check_source(request, maps)
         folder = find_model(self._models_folder, request.model)
-        passes = passes_of(request, folder.whole_controls)
+        passes = passes_of(request, frozenset(folder.joined))
         for one in passes:
             check_family(one.request, folder)
         job.check()
-        pictures = _control_pictures(request, maps, folder)
+        kinds = [control.kind for control in request.controls]
+        choices = choose_nets(kinds, folder.controlnets, folder.name, folder.joined)
+        job.note = " ".join(choice.note for choice in choices if choice.note)
+        pictures = _control_pictures(choices, maps, (request.width, request.height))
         if request.task == "show_controls":
             with job.stage("saving"):
                 pngs = {kind: encode_png(picture, {}) for kind, picture in pictures.items()}
-            return GenerationResult(request, control_pngs=pngs, timings=job.timings)
-        return self._picture(request, maps, folder, pictures, passes, job)
+            return GenerationResult(request, control_pngs=pngs, plan=_plan_of(choices, job), timings=job.timings)
+        return self._picture(request, maps, folder, choices, pictures, passes, job)
 
     def _picture(
         self,
         request: GenerationRequest,
         maps: ControlMaps,
         folder: ModelFolder,
+        choices: list[ControlChoice],
         pictures: dict[str, NDArray[np.uint8]],
         passes: list[Pass],
         job: _Job,
@@ -184,16 +188,16 @@ class Production:
             for one in passes:
                 job.done, job.share = one.done, one.share
                 sized = {kind: resized(picture, one.size) for kind, picture in pictures.items()}
-                picture_job = PictureJob(model, one.request, _control_inputs(one.request, folder, sized))
+                picture_job = PictureJob(model, one.request, _control_inputs(one.request, choices, sized))
                 pixels = _make(picture_job, job, _sources_of(one, maps, pixels))
             assert pixels is not None  # there is always a pass
         with job.stage("saving"):
             digests = {
                 "request": request.digest(),
-                "maps": map_digests(maps, _maps_used(request, maps)),
+                "maps": map_digests(maps, _maps_used(request, choices, maps)),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
             }
-            plan = {"model": folder.name, **model.plan()}
+            plan = {"model": folder.name, **model.plan(), **_plan_of(choices, job)}
             png = encode_png(pixels, provenance(request, digests, plan))
         log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
         return GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
@@ -274,47 +278,40 @@ def _make(picture_job: PictureJob, job: _Job, maps: ControlMaps) -> NDArray[np.u
         return picture_job.decode()
 
 
-def _maps_used(request: GenerationRequest, maps: ControlMaps) -> list[str]:
+def _maps_used(request: GenerationRequest, choices: list[ControlChoice], maps: ControlMaps) -> list[str]:
     """The maps that the controls' pictures are made of, and what the picture starts from."""
-    used = {name for control in request.controls if (name := maps.for_control(control.kind)) is not None}
+    used = {name for choice in choices if (name := maps.for_control(choice.drawn_as)) is not None}
     return [*used, *sources_of(request)]
 
 
+def _plan_of(choices: list[ControlChoice], job: _Job) -> dict[str, Any]:
+    """What was decided about the controls."""
+    nets = {choice.kind: f"{choice.net.folder.name}: {choice.drawn_as}" for choice in choices if choice.net}
+    return ({"controls": nets} if nets else {}) | ({"note": job.note} if job.note else {})
+
+
 def _control_pictures(
-    request: GenerationRequest, maps: ControlMaps, folder: ModelFolder
+    choices: list[ControlChoice], maps: ControlMaps, size: tuple[int, int]
 ) -> dict[str, NDArray[np.uint8]]:
     """The pictures for the request's controls, by kind, before anything is loaded."""
     from .flux.control_pictures import control_picture
 
-    pictures = {}
-    for control in request.controls:
-        recipe = folder.recipe(control.kind)
-        if recipe is None:
-            raise FailureError.of(
-                FailureKind.MODEL_UNSUPPORTED,
-                f"The model {folder.name!r} has no ControlNet for {control.kind} maps.",
-                f"Switch the {control.kind} control off, or choose a model that has one"
-                f" (for FLUX.1-dev: {nets_for(control.kind)[0]}).",
-            )
-        size = request.width, request.height
-        pictures[control.kind] = control_picture(maps, control.kind, recipe, size)
-    return pictures
+    return {choice.kind: control_picture(maps, choice.drawn_as, choice.how.picture, size) for choice in choices}
 
 
 def _control_inputs(
-    request: GenerationRequest, folder: ModelFolder, pictures: dict[str, NDArray[np.uint8]]
+    request: GenerationRequest, choices: list[ControlChoice], pictures: dict[str, NDArray[np.uint8]]
 ) -> list[ControlInput]:
     """The controls that have a weight at all, as the engine takes them."""
     from .flux.model import ControlInput
 
+    by_kind = {choice.kind: choice for choice in choices}
     inputs = []
     for control in request.controls:
-        found, picture = folder.control(control.kind), pictures[control.kind]
-        if folder.joins(control.kind):
-            inputs.append(ControlInput(None, None, picture, control.strength, control.start, control.end))
-        elif found is not None and control.strength > 0.0:
-            net, kind = found
-            inputs.append(ControlInput(net.folder, kind.mode, picture, control.strength, control.start, control.end))
+        net, how = by_kind[control.kind].net, by_kind[control.kind].how
+        if control.strength > 0.0:
+            folder, picture = net.folder if net else None, pictures[control.kind]
+            inputs.append(ControlInput(folder, how.mode, picture, control.strength, control.start, control.end))
     return inputs
 
 

@@ -55,7 +55,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 LINE_WEAK, LINE_STRONG = 0.2, 0.5
 """A line map's line is drawn whole where it reaches the second and as long as it stays above the first."""
-SOFT_STEP = 0.5
+SOFT_STEP = 0.25
 """The step in grey, 0..1, that makes a full soft edge."""
 AXES = {"x": 0, "y": 1, "z": 2}
 

@@ -1,7 +1,17 @@
 """Models on disk: what a model's folder holds, read from its model.json."""
 
 from ..wire.model_names import model_names
+from .control_choice import ControlChoice, choose_nets
 from .families import check_family
 from .model_folder import ControlKind, ControlNetEntry, ModelFolder, find_model
 
-__all__ = ["ControlKind", "ControlNetEntry", "ModelFolder", "check_family", "find_model", "model_names"]
+__all__ = [
+    "ControlChoice",
+    "ControlKind",
+    "ControlNetEntry",
+    "ModelFolder",
+    "check_family",
+    "choose_nets",
+    "find_model",
+    "model_names",
+]

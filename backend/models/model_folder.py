@@ -64,21 +64,10 @@ class ModelFolder:
     def family(self) -> ModelVariant:
         return MODEL_VARIANTS[self.variant]
 
-    def joins(self, kind: str) -> bool:
-        """Whether the model itself takes this control, joined to its tokens, so that no ControlNet is asked."""
-        return kind in self.whole_controls
-
     @property
-    def whole_controls(self) -> frozenset[str]:
-        """The kinds that the model itself takes, whose weight cannot be changed."""
-        return frozenset({self.family.control} if self.family.recipe else ())
-
-    def recipe(self, kind: str) -> str | dict[str, Any] | None:
-        """How a control's picture is drawn for what takes it; None where nothing here does."""
-        if self.joins(kind):
-            return self.family.recipe
-        found = self.control(kind)
-        return found[1].picture if found else None
+    def joined(self) -> dict[str, str]:
+        """The kinds that the model itself takes, joined to its tokens, and how their pictures are drawn."""
+        return {self.family.control: self.family.recipe} if self.family.recipe else {}
 
     def control(self, kind: str) -> tuple[ControlNetEntry, ControlKind] | None:
         """The first net that knows the kind."""

@@ -131,13 +131,14 @@ class ProgressMade:
 
     def to_frame(self) -> Frame:
         now = self.progress
-        header = {"stage": now.stage, "step": now.step, "steps": now.steps, "fraction": now.fraction}
+        header = {"stage": now.stage, "step": now.step, "steps": now.steps, "fraction": now.fraction, "note": now.note}
         return _frame("progress", {"id": self.job_id, **header})
 
     @classmethod
     def from_fields(cls, fields: _Fields) -> ProgressMade:
         job_id, stage = fields.job_id(), fields.text("stage")
-        progress = Progress(stage, fields.count("step"), fields.count("steps"), fields.number("fraction"))
+        places = fields.count("step"), fields.count("steps"), fields.number("fraction")
+        progress = Progress(stage, *places, fields.text("note"))
         if progress.fraction > 1.0:
             raise ProtocolError("a progress is beyond its end")
         return cls(job_id, progress)

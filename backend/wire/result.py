@@ -16,13 +16,15 @@ from .request import GenerationRequest
 class Progress:
     """Where a job is: `fraction` 0..1 never reaches 1 before the Result is there. `step` of `steps` within `stage`.
 
-    stage: "waiting", "loading", "text", "control", "denoising", "decoding" or "saving".
+    stage: "waiting", "loading", "text", "control", "denoising", "decoding" or "saving". note: what the user should know
+    of how the picture is made, or "".
     """
 
     stage: str
     step: int = 0
     steps: int = 0
     fraction: float = 0.0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

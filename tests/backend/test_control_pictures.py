@@ -196,9 +196,9 @@ def test_golden_soft_edges_of_lines() -> None:
 
 
 def test_golden_soft_edges_of_colours() -> None:
-    """A step of 0.5 of the range is a full edge, one of 0.25 half of one, whatever the size."""
+    """A step of a quarter of the range is a full edge, one of an eighth half of one, whatever the size."""
     for height in (500, 1000):
-        for step, wanted in ((128, 255), (64, 128)):
+        for step, wanted in ((64, 255), (32, 128)):
             values = np.zeros((height, 60), np.uint8)
             values[:, 30:] = step
             row = drawn("soft_edge", colour=grey_colours(values))[height // 2].astype(int)
