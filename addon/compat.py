@@ -42,6 +42,15 @@ def write_multilayer_exr(image_settings: Any) -> None:
     image_settings.exr_codec = "NONE"
 
 
+def write_bmp(image_settings: Any) -> None:
+    """Sets a scene's output to an uncompressed file of the colours as they are shown."""
+    if hasattr(image_settings, "media_type"):
+        image_settings.media_type = "IMAGE"
+    image_settings.file_format = "BMP"
+    image_settings.color_mode = "RGB"
+    set_if_there(image_settings, color_management="FOLLOW_SCENE")
+
+
 def set_if_there(owner: Any, **values: Any) -> None:
     """Sets the properties that this Blender has; the others belong to another version."""
     for name, value in values.items():

@@ -10,7 +10,7 @@ import bpy
 
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
-from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength
+from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength, spoken
 from ..backend.wire.stages import ONE_PASS, parse_stages, plan_of
 from . import preferences, state
 
@@ -129,11 +129,11 @@ def _set_model(settings: GrisailleSettings, value: int) -> None:
 
 
 def _control(kind: str) -> Any:
-    return bpy.props.PointerProperty(type=GrisailleControl, name=kind.capitalize())
+    return bpy.props.PointerProperty(type=GrisailleControl, name=spoken(kind).title())
 
 
 def _use(kind: str, description: str) -> Any:
-    return bpy.props.BoolProperty(name=kind.capitalize(), description=description, default=kind == "depth")
+    return bpy.props.BoolProperty(name=spoken(kind).title(), description=description, default=kind == "depth")
 
 
 class GrisailleSettings(bpy.types.PropertyGroup):
@@ -224,10 +224,20 @@ class GrisailleSettings(bpy.types.PropertyGroup):
     use_normal: _use("normal", "Guide the picture with how surfaces face")
     use_line: _use("line", "Guide the picture with outlines and creases")
     use_pose: _use("pose", "Guide the picture with how people stand, as their armatures are posed")
+    use_canny: _use("canny", "Guide the picture with thin, hard edges of what is modelled")
+    use_soft_edge: _use("soft_edge", "Guide the picture with wide, soft edges of what is modelled: looser than Canny")
+    use_grey: _use("grey", "Guide the picture with the scene's light and shade; renders it with a few samples")
+    use_tile: _use("tile", "Guide the picture with the scene's colours, coarse; renders it with a few samples")
+    use_blur: _use("blur", "Guide the picture with the scene's colours, blurred; renders it with a few samples")
     depth: _control("depth")
     normal: _control("normal")
     line: _control("line")
     pose: _control("pose")
+    canny: _control("canny")
+    soft_edge: _control("soft_edge")
+    grey: _control("grey")
+    tile: _control("tile")
+    blur: _control("blur")
     source: bpy.props.EnumProperty(name="View", description="What the picture is seen from", items=SOURCES)
     line_source: bpy.props.EnumProperty(name="Lines", description="What draws the line map", items=LINE_SOURCES)
     destination: bpy.props.EnumProperty(name="Result", description="Where the picture goes", items=DESTINATIONS)

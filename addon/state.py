@@ -47,6 +47,7 @@ class State:
     """Everything the add-on knows that is not in the .blend.
 
     jobs: queued and running, oldest first. failure: of the last job that ended badly, for the panel.
+    control_note: what the last Show Controls had to say of its pictures.
     session: names the file that is open now, also when it was never saved; new at each load.
     kept: origins, by job id, of results that are on disk until a saved .blend holds them.
     saved: job ids that the open file's last save holds. has_looked: whether the disk was read for `kept`.
@@ -59,6 +60,7 @@ class State:
     data_folder: Path | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
     failure: Failure | None = None
+    control_note: str = ""
     session: str = field(default_factory=lambda: secrets.token_hex(8))
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
     saved: set[str] = field(default_factory=set)

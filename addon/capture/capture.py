@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ...backend.wire import CONTROL_KINDS, ControlMaps, Failure
 from ...backend.wire.lines import lines_from_maps
+from ...backend.wire.maps import MAPS_OF
 from .. import compat
+from .colour_render import render_colour
 from .cycles_render import render_maps
 from .decode import FloatArray
 from .errors import capture_error
@@ -41,7 +44,7 @@ def capture_viewport(
     height: int,
     kinds: Iterable[str],
 ) -> Capture:
-    """What this 3D view shows (viewport truth), as the maps named in `kinds`, at a size in pixels.
+    """What this 3D view shows (viewport truth), as the maps that controls of `kinds` need, at a size in pixels.
 
     Visibility, local view and modifier levels are the viewport's; what is edited or sculpted is shown as it is now.
     Raises `FailureError` (capture_failed) where nothing can be drawn.
@@ -51,16 +54,17 @@ def capture_viewport(
         raise capture_error("There is no 3D view to capture.", "Open a 3D view, or capture through a camera instead.")
     if not compat.gpu_context(start=True):
         raise capture_error("This Blender cannot draw a 3D view without a window.", "Capture through a camera instead.")
-    from .gpu_draw import draw_depth_and_normals
+    from .gpu_draw import draw_colour, draw_depth_and_normals
 
     scene, view_layer = context.scene, context.view_layer
     view_layer.update()
     view = view_of_viewport(space, region, view_layer.depsgraph, scene, width, height)
     people = find_people(view_layer, lambda item: item.visible_in_viewport_get(space)) if "pose" in wanted else None
     depth, normal = draw_depth_and_normals(scene, view_layer, space, region, view)
+    colour = draw_colour(scene, view_layer, space, region, view) if "colour" in wanted else None
     if view.is_orthographic and view.view_perspective != "CAMERA":
         depth, view = _in_front(depth, view)
-    return _finished(depth, normal, view, wanted, people=people)
+    return _finished(depth, normal, view, wanted, colour=colour, people=people)
 
 
 def _in_front(depth: FloatArray, view: View) -> tuple[FloatArray, View]:
@@ -85,11 +89,12 @@ def capture_camera(
     scene: Any = None,
     view_layer: Any = None,
 ) -> Capture:
-    """What a camera would render (render truth), as the maps named in `kinds`, at a size in pixels.
+    """What a camera would render (render truth), as the maps that controls of `kinds` need, at a size in pixels.
 
     camera: an object or its name; the scene's camera when None. scene, view_layer: the context's when None; a view
     layer is named within the scene. Drawn on the GPU where a 3D view shows the same as the render, else rendered by
     Cycles. line_source: "edges" of depth and normals, or "freestyle", which costs seconds on dense scenes.
+    Colours are always rendered, by a few Cycles samples: a 3D view is lit in its own way.
     Raises `FailureError` (capture_failed): no such camera or layer, a render in the way, a render that failed.
     """
     wanted = _checked(kinds, width, height)
@@ -100,16 +105,17 @@ def capture_camera(
     view = view_of_camera(lens, layer.depsgraph, scene, width, height)
     freestyle = line_source == "freestyle" and "line" in wanted
     people = find_people(layer, is_rendered(layer)) if "pose" in wanted else None
-    drawn = None if freestyle else _drawn(context, scene, layer, view)
-    if drawn is not None:
-        return _finished(*drawn, view, wanted, people=people)
-    if compat.is_rendering():
+    geometry = None if freestyle or wanted == {"colour"} else _drawn(context, scene, layer, view)
+    if (geometry is None or "colour" in wanted) and compat.is_rendering():
         raise capture_error(
             "Blender is rendering, and this scene needs a render of its own for its capture.",
             "Wait for the render to end, or capture the 3D view instead.",
         )
-    depth, normal, line = render_maps(scene, layer, lens, view, freestyle)
-    return _finished(depth, normal, view, wanted, line, people)
+    colour = render_colour(scene, layer, lens, view) if "colour" in wanted else None
+    if wanted == {"colour"}:
+        return _finished(None, None, view, wanted, colour=colour)
+    depth, normal, line = (*geometry, None) if geometry else render_maps(scene, layer, lens, view, freestyle)
+    return _finished(depth, normal, view, wanted, line, colour, people)
 
 
 def _drawn(
@@ -133,35 +139,38 @@ def _drawn(
 
 
 def _finished(
-    depth: FloatArray,
-    normal: FloatArray,
+    depth: FloatArray | None,
+    normal: FloatArray | None,
     view: View,
-    kinds: frozenset[str],
+    wanted: frozenset[str],
     line: FloatArray | None = None,
+    colour: NDArray[np.uint8] | None = None,
     people: People | None = None,
 ) -> Capture:
-    if "line" in kinds and line is None:
+    if "line" in wanted and line is None and depth is not None and normal is not None:
         line = lines_from_maps(depth, normal, view.projection)
     maps = ControlMaps(
-        depth=depth if "depth" in kinds else None,
-        normal=normal if "normal" in kinds else None,
+        depth=depth if "depth" in wanted else None,
+        normal=normal if "normal" in wanted else None,
         line=line,
-        pose=pose_map(people, view, depth) if people is not None else None,
+        colour=colour,
+        pose=pose_map(people, view, depth) if people is not None and depth is not None else None,
     )
     maps.check(view.width, view.height)
     return Capture(maps, view, people.note if people is not None else None)
 
 
 def _checked(kinds: Iterable[str], width: int, height: int) -> frozenset[str]:
+    """The maps that these kinds of control need: the best that each can be made of."""
     wanted = frozenset(kinds)
     unknown = sorted(wanted - set(CONTROL_KINDS))
     if unknown:
-        raise capture_error(f"There is no map called {unknown[0]!r}.", f"Use {', '.join(CONTROL_KINDS)}.")
+        raise capture_error(f"There is no control called {unknown[0]!r}.", f"Use {', '.join(CONTROL_KINDS)}.")
     if not (0 < width <= SIDE_MAX and 0 < height <= SIDE_MAX):
         raise capture_error(
             f"A capture of {width} x {height} pixels cannot be made.", f"Choose sides of 1 to {SIDE_MAX} pixels."
         )
-    return wanted
+    return frozenset(MAPS_OF[kind][0] for kind in wanted)
 
 
 def _view_layer(context: bpy.types.Context, scene: bpy.types.Scene, wanted: Any) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import bpy
 import numpy as np
@@ -18,6 +18,8 @@ from .exr import read_exr
 from .freestyle import check_face_budget, draw_lines
 from .unkeyed import unkeyed_values_kept
 from .view import View
+
+Picture = TypeVar("Picture")
 
 SKY = 1e9
 """Scene units. Cycles writes 1e10 where it hit nothing."""
@@ -70,15 +72,11 @@ def render_maps(
     removed again, also on an error. Raises `FailureError` (capture_failed) when Blender could not render or write the
     picture, or when there are too many faces for Freestyle.
     """
-    if not hasattr(scene, "cycles"):
-        raise capture_error(
-            "The Cycles add-on, which renders captures, is switched off.",
-            "Switch it on in the preferences, under Add-ons.",
-        )
-    _flush_edits(scene)
+    check_cycles(scene)
+    flush_edits(scene)
     if freestyle:
         check_face_budget(view_layer.depsgraph)
-    with unkeyed_values_kept(view_layer), scene_copy(scene, view_layer, camera, view, freestyle) as copy:
+    with unkeyed_values_kept(view_layer), geometry_copy(scene, view_layer, camera, view, freestyle) as copy:
         channels = render_channels(copy)
     depth = channels["Depth.Z"]
     depth = np.where(depth < SKY, depth, np.float32(np.inf))
@@ -91,55 +89,91 @@ def render_maps(
     return depth, normal, np.clip(lines, 0.0, 1.0) if freestyle and lines is not None else None
 
 
-def _flush_edits(scene: bpy.types.Scene) -> None:
+def check_cycles(scene: bpy.types.Scene) -> None:
+    """Raises `FailureError` (capture_failed) where Cycles is not there."""
+    if not hasattr(scene, "cycles"):
+        raise capture_error(
+            "The Cycles add-on, which renders captures, is switched off.",
+            "Switch it on in the preferences, under Add-ons.",
+        )
+
+
+def flush_edits(scene: bpy.types.Scene) -> None:
     """What is edited or sculpted lives beside the mesh until the mode is left; the render reads the mesh."""
     if any(item.mode != "OBJECT" for item in scene.objects):
         bpy.ops.ed.flush_edits()
 
 
 def render_channels(copy: bpy.types.Scene) -> dict[str, FloatArray]:
-    """Renders a scene made by `scene_copy`; its one view layer's channels by name ("Depth.Z"), top row first."""
+    """Renders a scene made by `geometry_copy`; its one view layer's channels by name ("Depth.Z"), top row first."""
+    channels = render_to(copy, "capture.exr", read_exr)
+    layer = copy.view_layers[0].name
+    return {name.removeprefix(f"{layer}."): array for name, array in channels.items()}
+
+
+def render_to(copy: bpy.types.Scene, name: str, read: Callable[[Path], Picture]) -> Picture:
+    """Renders a copied scene to a temporary file of that name, and returns what `read` makes of it.
+
+    Raises `FailureError` (capture_failed).
+    """
     try:
         with tempfile.TemporaryDirectory(prefix="grisaille-capture-") as folder:
-            path = Path(folder) / "capture.exr"
+            path = Path(folder) / name
             copy.render.filepath = str(path)
             bpy.ops.render.render("EXEC_DEFAULT", write_still=True, scene=copy.name)
-            channels = read_exr(path)
+            return read(path)
     except (RuntimeError, OSError, ValueError) as error:
         raise capture_error(
             "Blender could not render the scene for its capture.",
             "Look at Blender's console for the reason, and check that the temporary folder has free space.",
             str(error),
         ) from error
-    layer = copy.view_layers[0].name
-    return {name.removeprefix(f"{layer}."): array for name, array in channels.items()}
 
 
 @contextmanager
-def scene_copy(
+def geometry_copy(
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
     camera: bpy.types.Object,
     view: View,
     freestyle: bool = False,
 ) -> Iterator[bpy.types.Scene]:
-    """A copy of the scene with one view layer and a plain, still camera, set for a one-sample Cycles render."""
+    """A copy of the scene set for a render of one Cycles sample that gives depth and normals."""
+    material = style = None
+    try:
+        if not _surface_moves_geometry(view_layer):
+            material = bpy.data.materials.new("grisaille capture")
+            compat.give_nodes(material)
+
+        with scene_copy(scene, view_layer, camera, view) as copy:
+            _set_for_capture(copy, view, material)
+            if freestyle:
+                style = draw_lines(copy)
+            yield copy
+    finally:
+        if material is not None:
+            bpy.data.materials.remove(material)
+        if style is not None:
+            bpy.data.linestyles.remove(style)
+
+
+@contextmanager
+def scene_copy(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, camera: bpy.types.Object, view: View
+) -> Iterator[bpy.types.Scene]:
+    """A copy of the scene with one view layer and a plain, still camera."""
     evaluated = camera.evaluated_get(view_layer.depsgraph)
     copy = scene.copy()
-    lens = stand_in = material = style = None
+    lens = stand_in = None
     try:
         lens = _still_lens(camera, evaluated.data)
         stand_in = bpy.data.objects.new("grisaille capture", lens)
         stand_in.matrix_world = view.world_to_view_matrix().inverted_safe()
         _keep_one_layer(copy, view_layer.name)
-        if not _surface_moves_geometry(view_layer):
-            material = bpy.data.materials.new("grisaille capture")
-            compat.give_nodes(material)
-        _set_for_capture(copy, view, material)
+        # Markers can switch the camera.
+        copy.timeline_markers.clear()
         copy.collection.objects.link(stand_in)
         copy.camera = stand_in
-        if freestyle:
-            style = draw_lines(copy)
         yield copy
     finally:
         bpy.data.scenes.remove(copy)
@@ -147,10 +181,6 @@ def scene_copy(
             bpy.data.objects.remove(stand_in)
         if lens is not None:
             bpy.data.cameras.remove(lens)
-        if material is not None:
-            bpy.data.materials.remove(material)
-        if style is not None:
-            bpy.data.linestyles.remove(style)
 
 
 def _still_lens(camera: Any, evaluated: Any) -> bpy.types.Camera:
@@ -181,8 +211,7 @@ def _keep_one_layer(copy: bpy.types.Scene, name: str) -> None:
 
 
 def _set_for_capture(copy: bpy.types.Scene, view: View, material: bpy.types.Material | None) -> None:
-    # Markers can switch the camera, the world and its textures cost time and change no geometry.
-    copy.timeline_markers.clear()
+    # The world and its textures cost time and change no geometry.
     copy.world = None
     compat.set_if_there(copy.render, **PLAIN_OUTPUT, resolution_x=view.width, resolution_y=view.height)
     compat.set_if_there(copy.cycles, **ONE_PLAIN_SAMPLE)

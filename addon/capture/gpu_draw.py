@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 import gpu
 import numpy as np
+from numpy.typing import NDArray
 
 from .decode import FloatArray, camera_normals, normals_of_depth, planar_depth
 from .errors import capture_error
@@ -46,31 +47,68 @@ def draw_depth_and_normals(
     Units and axes as in `ControlMaps`. The 3D view's settings are the same after as before, also on an error.
     Raises `FailureError` (capture_failed) when the graphics card has no room for the picture.
     """
+    with shading_that_shows_normals(space), drawn_offscreen(scene, view_layer, space, region, view) as framebuffer:
+        window_depth, colour = _read(framebuffer, view.width, view.height)
+    depth = planar_depth(window_depth, view.projection)
+    if _paints_on_surfaces(view_layer):
+        return depth, normals_of_depth(depth, view.projection)
+    return depth, camera_normals(colour, depth, view.projection)
+
+
+def draw_colour(
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    space: bpy.types.SpaceView3D,
+    region: bpy.types.Region,
+    view: View,
+) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 display values of what the 3D view shows from `view`, in its own shading.
+
+    Wireframes are shown solid, and what Cycles would have to render first as Material Preview. The 3D view's settings
+    are the same after as before. Raises `FailureError` (capture_failed).
+    """
+    shading: Any = space.shading
+    kind = {"WIREFRAME": "SOLID"}.get(shading.type, shading.type)
+    if kind == "RENDERED" and scene.render.engine == "CYCLES":
+        kind = "MATERIAL"
+    wanted = [(shading, "type", kind), (space.overlay, "show_overlays", False), (space, "show_gizmo", False)]
+    with values_for_now(wanted), drawn_offscreen(scene, view_layer, space, region, view, is_shown=True) as framebuffer:
+        pixels = framebuffer.read_color(0, 0, view.width, view.height, 4, 0, "UBYTE")
+    colour = np.asarray(pixels, np.uint8).reshape(view.height, view.width, 4)
+    return np.ascontiguousarray(colour[::-1, :, :3])
+
+
+@contextmanager
+def drawn_offscreen(
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    space: bpy.types.SpaceView3D,
+    region: bpy.types.Region,
+    view: View,
+    is_shown: bool = False,
+) -> Iterator[Any]:
+    """A framebuffer with the 3D view drawn into it: plain values, or (`is_shown`) as on the screen, with its ground."""
     try:
-        offscreen = gpu.types.GPUOffScreen(view.width, view.height, format="RGBA16F")
+        offscreen = gpu.types.GPUOffScreen(view.width, view.height, format="RGBA8" if is_shown else "RGBA16F")
     except (RuntimeError, SystemError) as error:
         raise capture_error(
             "The graphics card could not make a picture of this size.", "Choose a smaller size.", str(error)
         ) from error
     try:
-        with shading_that_shows_normals(space):
-            offscreen.draw_view3d(
-                scene,
-                view_layer,
-                space,
-                region,
-                view.world_to_view_matrix(),
-                view.projection_matrix(),
-                do_color_management=False,
-                draw_background=False,
-            )
-        window_depth, colour = _read(offscreen, view.width, view.height)
+        offscreen.draw_view3d(
+            scene,
+            view_layer,
+            space,
+            region,
+            view.world_to_view_matrix(),
+            view.projection_matrix(),
+            do_color_management=is_shown,
+            draw_background=is_shown,
+        )
+        with offscreen.bind():
+            yield gpu.state.active_framebuffer_get()
     finally:
         offscreen.free()
-    depth = planar_depth(window_depth, view.projection)
-    if _paints_on_surfaces(view_layer):
-        return depth, normals_of_depth(depth, view.projection)
-    return depth, camera_normals(colour, depth, view.projection)
 
 
 def _paints_on_surfaces(view_layer: bpy.types.ViewLayer) -> bool:
@@ -79,11 +117,9 @@ def _paints_on_surfaces(view_layer: bpy.types.ViewLayer) -> bool:
     return active is not None and active.mode in ("VERTEX_PAINT", "TEXTURE_PAINT")
 
 
-def _read(offscreen: Any, width: int, height: int) -> tuple[FloatArray, FloatArray]:
-    with offscreen.bind():
-        framebuffer = gpu.state.active_framebuffer_get()
-        depth = np.asarray(framebuffer.read_depth(0, 0, width, height), np.float32)
-        colour = np.asarray(framebuffer.read_color(0, 0, width, height, 4, 0, "FLOAT"), np.float32)
+def _read(framebuffer: Any, width: int, height: int) -> tuple[FloatArray, FloatArray]:
+    depth = np.asarray(framebuffer.read_depth(0, 0, width, height), np.float32)
+    colour = np.asarray(framebuffer.read_color(0, 0, width, height, 4, 0, "FLOAT"), np.float32)
     return depth.reshape(height, width)[::-1], colour.reshape(height, width, 4)[::-1]
 
 

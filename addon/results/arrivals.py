@@ -22,6 +22,11 @@ CONTROL_NAMES = {
     "normal": "Grisaille Normal",
     "line": "Grisaille Line Art",
     "pose": "Grisaille Pose",
+    "canny": "Grisaille Canny",
+    "soft_edge": "Grisaille Soft Edge",
+    "grey": "Grisaille Grey",
+    "tile": "Grisaille Tile",
+    "blur": "Grisaille Blur",
 }
 
 
@@ -96,6 +101,7 @@ def show_controls(result: GenerationResult) -> list[bpy.types.Image]:
     """The pictures that the ControlNets get, as images, shown where Image Editors are open."""
     shown = [images.replace(CONTROL_NAMES[kind], png) for kind, png in result.control_pngs.items()]
     images.show(shown)
+    state.get().control_note = str(result.plan.get("note", ""))
     return shown
 
 

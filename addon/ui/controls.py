@@ -7,10 +7,20 @@ from typing import Any
 import bpy
 
 from ...backend.wire import CONTROL_KINDS
-from .. import settings
+from .. import settings, state
 from . import text
 
-LABELS = {"depth": "Depth", "normal": "Normal", "line": "Line Art", "pose": "Pose"}
+LABELS = {
+    "depth": "Depth",
+    "normal": "Normal",
+    "line": "Line Art",
+    "pose": "Pose",
+    "canny": "Canny",
+    "soft_edge": "Soft Edge",
+    "grey": "Grey",
+    "tile": "Tile",
+    "blur": "Blur",
+}
 
 
 class GRISAILLE_PT_controls(bpy.types.Panel):
@@ -31,7 +41,7 @@ class GRISAILLE_PT_controls(bpy.types.Panel):
             strength = row.row(align=True)
             strength.active = kind in on
             strength.prop(getattr(chosen, kind), "strength", text="")
-        if chosen.use_line:
+        if chosen.use_line or chosen.use_canny or chosen.use_soft_edge:
             column = layout.column()
             column.use_property_split = True
             column.use_property_decorate = False
@@ -41,6 +51,8 @@ class GRISAILLE_PT_controls(bpy.types.Panel):
                     column, context, "Freestyle takes seconds for each ten thousand faces, and the camera.", "TIME"
                 )
         layout.operator("grisaille.show_controls", icon="IMAGE_REFERENCE")
+        if note := state.get().control_note:
+            text.paragraph(layout, context, note, "INFO")
         if on:
             _draw_timing(layout, chosen, on)
 

@@ -63,7 +63,18 @@ def by_drawing() -> None:
     assert looking.seen_share(capture.maps) > 0.02
 
 
-WAYS = [by_cycles, by_freestyle, by_drawing]
+def colours_by_cycles() -> None:
+    capture = looking.module("addon.capture").capture_camera(bpy.context, *SIZE, ("grey",))
+    assert capture.maps.colour.std() > 1.0
+
+
+def colours_by_drawing() -> None:
+    looking.need_gpu()
+    capture = looking.module("addon.capture").capture_viewport(bpy.context, *looking.view_3d(), *SIZE, ("tile",))
+    assert capture.maps.colour.std() > 1.0
+
+
+WAYS = [by_cycles, by_freestyle, by_drawing, colours_by_cycles, colours_by_drawing]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
@@ -87,6 +98,7 @@ def test_the_3d_views_settings_are_as_they_were(shading: str, grisaille: ModuleT
     space.shading.show_xray_wireframe, space.overlay.show_overlays, space.show_gizmo = True, True, False
     before = session_digest()
     by_drawing()
+    colours_by_drawing()
     assert differences(before, session_digest()) == []
 
 
@@ -113,7 +125,10 @@ def test_the_digest_sees_what_it_must_see(grisaille: ModuleType) -> None:
         assert differences(before, session_digest()), f"change {number} was not seen"
 
 
-def test_nothing_is_left_behind_when_the_render_raises(grisaille: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", [by_cycles, colours_by_cycles], ids=lambda way: way.__name__)
+def test_nothing_is_left_behind_when_the_render_raises(
+    way: Callable[[], None], grisaille: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The picture is to be written below a file that is no folder: Blender's own render then reports an error."""
     lived_in_scene()
     before = session_digest()
@@ -132,7 +147,7 @@ def test_nothing_is_left_behind_when_the_render_raises(grisaille: ModuleType, mo
     with monkeypatch.context() as patched:
         patched.setattr(looking.module("addon.capture.cycles_render").tempfile, "TemporaryDirectory", NoFolder)
         with pytest.raises(error) as caught:
-            by_cycles()
+            way()
     assert caught.value.failure.kind == "capture_failed" and caught.value.failure.detail
     assert differences(before, session_digest()) == []
 
