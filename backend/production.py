@@ -286,7 +286,11 @@ def _maps_used(request: GenerationRequest, choices: list[ControlChoice], maps: C
 
 def _plan_of(choices: list[ControlChoice], job: _Job) -> dict[str, Any]:
     """What was decided about the controls."""
-    nets = {choice.kind: f"{choice.net.folder.name}: {choice.drawn_as}" for choice in choices if choice.net}
+    nets = {
+        choice.kind: f"{choice.net.folder.name}: {choice.drawn_as} {choice.net.weights}".rstrip()
+        for choice in choices
+        if choice.net
+    }
     return ({"controls": nets} if nets else {}) | ({"note": job.note} if job.note else {})
 
 
@@ -308,10 +312,12 @@ def _control_inputs(
     by_kind = {choice.kind: choice for choice in choices}
     inputs = []
     for control in request.controls:
-        net, how = by_kind[control.kind].net, by_kind[control.kind].how
-        if control.strength > 0.0:
-            folder, picture = net.folder if net else None, pictures[control.kind]
-            inputs.append(ControlInput(folder, how.mode, picture, control.strength, control.start, control.end))
+        net, how, picture = by_kind[control.kind].net, by_kind[control.kind].how, pictures[control.kind]
+        window = control.strength, control.start, control.end
+        if net is None:
+            inputs.append(ControlInput(None, None, picture, *window))
+        elif control.strength > 0.0:
+            inputs.append(ControlInput(net.folder, how.mode, picture, *window, net.weights))
     return inputs
 
 

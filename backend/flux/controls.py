@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
 
 from .forward import Conditions, Prepared, Residuals, controlnet_residuals, prepare
+from .latents import pack
+from .vae import encode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Steering(Protocol):
@@ -44,7 +53,7 @@ class ControlNetSteering:
         cls, net: FluxControlNetModel, control_latents: Tensor, mode: int | None, conditions: Conditions,
         weights: list[float],
     ) -> ControlNetSteering:  # fmt: skip
-        """control_latents: (1, tokens, channels), the control picture through the VAE, packed."""
+        """control_latents: (1, tokens, channels), the control picture as `control_tokens` makes it."""
         condition = net.controlnet_x_embedder(control_latents)
         return cls(net, condition, prepare(net, conditions, mode), weights)
 
@@ -52,14 +61,57 @@ class ControlNetSteering:
         weight = self.weights[call]
         if weight == 0.0:
             return None
+        if self.net.device != latents.device:  # it rested, and a sampler went back
+            self.net.to(latents.device)
         return controlnet_residuals(self.net, latents, self.condition, self.prepared, call, weight)
 
 
-def summed_residuals(controls: list[Steering], latents: Tensor, call: int) -> Residuals | None:
-    """What all controls add together in this call."""
-    total: Residuals | None = None
+@dataclass(frozen=True, eq=False, slots=True)
+class RestAfterWindow:
+    """Asked after all others: sends each net that is not needed again to `place`, and its memory is free.
+
+    last_calls: each net, and the last call in which any of its controls has a weight.
+    """
+
+    last_calls: list[tuple[FluxControlNetModel, int]]
+    place: torch.device
+
+    @classmethod
+    def of(cls, controls: Iterable[ControlNetSteering], place: torch.device) -> RestAfterWindow:
+        last: dict[int, tuple[FluxControlNetModel, int]] = {}
+        for control in controls:
+            end = max((call for call, weight in enumerate(control.weights) if weight), default=-1)
+            before = last.get(id(control.net), (control.net, -1))[1]
+            last[id(control.net)] = (control.net, max(end, before))
+        return cls(list(last.values()), place)
+
+    def residuals(self, latents: Tensor, call: int) -> None:
+        for net, last in self.last_calls:
+            if call >= last and net.device != self.place:
+                net.to(self.place)
+
+
+def control_tokens(net: FluxControlNetModel, vae: AutoencoderKL, picture: NDArray[np.uint8]) -> Tensor:
+    """(height, width, 3) uint8 -> (1, tokens, channels) in the net's dtype: what its embedder of controls reads.
+
+    Through the VAE, or through the net's own layers where it reads pixels (XLabs).
+    """
+    values = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+    if net.input_hint_block is None:
+        return pack(encode(vae, values)).to(net.device, net.dtype)
+    return pack(net.input_hint_block(values.to(net.device, net.dtype)))
+
+
+def summed_residuals(controls: Sequence[Steering], latents: Tensor, call: int) -> list[Residuals]:
+    """What all controls add together in this call: one for each kind of net, by the blocks that they have."""
+    totals: list[Residuals] = []
     for control in controls:
         part = control.residuals(latents, call)
-        if part is not None:
-            total = part if total is None else total + part
-    return total
+        if part is None:
+            continue
+        place = next((index for index, total in enumerate(totals) if total.fits(part)), None)
+        if place is None:
+            totals.append(part)
+        else:
+            totals[place] = totals[place] + part
+    return totals

@@ -57,7 +57,7 @@ def denoise(
 
     def model(x: Tensor, call: int) -> Tensor:
         x = x.to(dtype)
-        residuals = summed_residuals(list(guides.controls), x, call)
+        residuals = summed_residuals(guides.controls, x, call)
         given, tokens = guides.joined.around(x), x.shape[1]
         velocity = transformer_velocity(net, given, guides.prompt, call, residuals)[:, :tokens]
         if negative is None:

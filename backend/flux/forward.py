@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,19 +42,39 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Residuals:
-    """What ControlNets add after the transformer's blocks: lists of (1, tokens, width), one for some blocks each."""
+    """What ControlNets add after the transformer's blocks: lists of (1, tokens, width), each for some of the blocks.
+
+    A net has fewer blocks than the transformer: each of its residuals serves a run of neighbouring blocks, or, where
+    `double_repeats` (XLabs' nets), those of the double blocks take turns.
+    """
 
     double: list[Tensor]
     single: list[Tensor]
+    double_repeats: bool = False
+
+    def fits(self, other: Residuals) -> bool:
+        """Whether both are for the same blocks, and can be added up before any block runs."""
+        mine = (len(self.double), len(self.single), self.double_repeats)
+        return mine == (len(other.double), len(other.single), other.double_repeats)
 
     def __add__(self, other: Residuals) -> Residuals:
-        return Residuals(_summed(self.double, other.double), _summed(self.single, other.single))
+        """Raises `ValueError` where the two do not fit."""
+        double = [a + b for a, b in zip(self.double, other.double, strict=True)]
+        single = [a + b for a, b in zip(self.single, other.single, strict=True)]
+        return Residuals(double, single, self.double_repeats)
+
+    def after_double(self, index: int, blocks: int) -> Tensor | None:
+        """What to add after this one of so many double blocks."""
+        if self.double_repeats and self.double:
+            return self.double[index % len(self.double)]
+        return _of_its_run(self.double, index, blocks)
+
+    def after_single(self, index: int, blocks: int) -> Tensor | None:
+        return _of_its_run(self.single, index, blocks)
 
 
-def _summed(left: list[Tensor], right: list[Tensor]) -> list[Tensor]:
-    if not left or not right:
-        return left or right
-    return [a + b for a, b in zip(left, right, strict=True)]
+def _of_its_run(residuals: list[Tensor], index: int, blocks: int) -> Tensor | None:
+    return residuals[index // math.ceil(blocks / len(residuals))] if residuals else None
 
 
 def prepare(
@@ -77,35 +98,34 @@ def prepare(
 
 
 def transformer_velocity(
-    net: FluxTransformer2DModel, latents: Tensor, prepared: Prepared, call: int, residuals: Residuals | None
+    net: FluxTransformer2DModel, latents: Tensor, prepared: Prepared, call: int, residuals: Sequence[Residuals]
 ) -> Tensor:
-    """(1, tokens, channels in) latents of the text's dtype -> the velocity there, (1, tokens, channels out)."""
+    """(1, tokens, channels in) latents of the text's dtype -> the velocity there, (1, tokens, channels out).
+
+    residuals: of ControlNets, all of which are added. They know the picture's own tokens, which come first; those of a
+    picture beside it are left as they are.
+    """
     image, text = net.x_embedder(latents), prepared.text
     modulation = prepared.modulation[call : call + 1]
-    double, single = (residuals.double, residuals.single) if residuals else ([], [])
     for index, block in enumerate(net.transformer_blocks):
         text, image = block(
             hidden_states=image, encoder_hidden_states=text, temb=modulation, image_rotary_emb=prepared.rotary
         )
-        image = _with_residual(image, double, index, len(net.transformer_blocks))
+        image = _added(image, (part.after_double(index, len(net.transformer_blocks)) for part in residuals))
     for index, block in enumerate(net.single_transformer_blocks):
         text, image = block(
             hidden_states=image, encoder_hidden_states=text, temb=modulation, image_rotary_emb=prepared.rotary
         )
-        image = _with_residual(image, single, index, len(net.single_transformer_blocks))
+        image = _added(image, (part.after_single(index, len(net.single_transformer_blocks)) for part in residuals))
     return net.proj_out(net.norm_out(image, modulation))
 
 
-def _with_residual(image: Tensor, residuals: list[Tensor], index: int, blocks: int) -> Tensor:
-    """A ControlNet has fewer blocks than the transformer: each residual serves a run of neighbouring blocks.
-
-    It knows the picture's own tokens, which come first; those of a picture beside it are left as they are.
-    """
-    if not residuals:
-        return image
-    residual = residuals[index // math.ceil(blocks / len(residuals))]
-    unsteered = image.shape[1] - residual.shape[1]
-    return image + (pad(residual, (0, 0, 0, unsteered)) if unsteered else residual)
+def _added(image: Tensor, parts: Iterable[Tensor | None]) -> Tensor:
+    for part in parts:
+        if part is not None:
+            unsteered = image.shape[1] - part.shape[1]
+            image = image + (pad(part, (0, 0, 0, unsteered)) if unsteered else part)
+    return image
 
 
 def controlnet_residuals(
@@ -126,4 +146,5 @@ def controlnet_residuals(
             hidden_states=image, encoder_hidden_states=text, temb=modulation, image_rotary_emb=prepared.rotary
         )
         single.append(output(image) * weight)
-    return Residuals(double, single)
+    # The nets that read pixels by themselves are those whose residuals take turns.
+    return Residuals(double, single, double_repeats=net.input_hint_block is not None)

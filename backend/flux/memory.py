@@ -7,6 +7,9 @@ import sys
 
 import torch
 
+ROOMY = 24_000_000_000
+"""Bytes of a graphics card on which a transformer in Q8_0 and two ControlNets lie side by side."""
+
 
 def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
@@ -34,3 +37,16 @@ def release() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of the device's own memory; 0 where it has none."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+
+
+def net_rest(device: torch.device, total: int) -> torch.device | None:
+    """Where ControlNets wait when their part of the steps is over: in main memory for cards that they crowd.
+
+    total: the device's memory in bytes. None where they may stay.
+    """
+    return torch.device("cpu") if device.type == "cuda" and total < ROOMY else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,14 +18,16 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 from ..wire import FailureError, FailureKind, GenerationRequest
 from ..wire.request import is_from_picture
 from .control_lora import apply_control_lora
-from .controls import ControlNetSteering, step_weights
+from .controls import ControlNetSteering, RestAfterWindow, Steering, control_tokens, step_weights
 from .denoise import Guides, Negative, denoise
 from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, control_channels, fill_channels
 from .latents import image_positions, noise, pack, unpack
+from .load_controlnet import load_controlnet
 from .load_parts import load_part, load_shift, load_tokenizer
 from .load_t5 import load_t5
 from .load_transformer import LoadedTransformer, load_transformer
+from .memory import net_rest, total_memory
 from .preview import fit_latent_colours, preview
 from .redux import Redux, load_redux, with_reference
 from .samplers import SAMPLERS, Calls
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]
 
 PROMPTS_KEPT = 8
+CONTROLS_KEPT = 12
 without_gradients = torch.inference_mode
 """Everything here runs inside `with without_gradients():`, loading too."""
 
@@ -70,6 +74,8 @@ class ModelFiles:
 class ControlInput:
     """One control as the engine takes it. picture: (height, width, 3) uint8, what the net in `folder` gets.
 
+    weights: the number format to pack the net's weights in when it is loaded; "" for as they are.
+
     folder: None where the model itself takes the picture, in all of its steps.
     """
 
@@ -79,11 +85,15 @@ class ControlInput:
     strength: float
     start: float
     end: float
+    weights: str = ""
 
 
 @dataclass(eq=False, slots=True)
 class FluxModel:
-    """Everything that was loaded from a model's folder, on one device."""
+    """Everything that was loaded from a model's folder, on one device.
+
+    net_rest: where ControlNets wait when their part of the steps is over; None to keep them on the device.
+    """
 
     files: ModelFiles
     device: torch.device
@@ -96,11 +106,26 @@ class FluxModel:
     nets: dict[Path, FluxControlNetModel] = field(default_factory=dict)
     redux: Redux | None = None
     prompts: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
+    control_latents: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
+    net_rest: torch.device | None = None
 
-    def controlnet(self, folder: Path) -> FluxControlNetModel:
+    def controlnet(self, folder: Path, weights: str = "") -> FluxControlNetModel:
+        """The net, loaded now or before, on the model's device."""
         if folder not in self.nets:
-            self.nets[folder] = load_part(FluxControlNetModel, folder, self.device, self.dtype)
-        return self.nets[folder]
+            self.nets[folder] = load_controlnet(folder, self.device, self.dtype, weights)
+        return self.nets[folder].to(self.device)
+
+    def read_control(self, folder: Path, net: FluxControlNetModel, picture: Picture) -> Tensor:
+        """`control_tokens` of a picture; those of the last few are remembered."""
+        # The VAE makes the same of a picture for every net; a net that reads pixels makes its own.
+        reader = "vae" if net.input_hint_block is None else str(folder)
+        key = (reader, hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest())
+        if key not in self.control_latents:
+            self.control_latents[key] = control_tokens(net, self.vae, picture)
+        self.control_latents.move_to_end(key)
+        while len(self.control_latents) > CONTROLS_KEPT:
+            self.control_latents.popitem(last=False)
+        return self.control_latents[key]
 
     def encode_reference(self, picture: Picture) -> Tensor:
         """(rows, columns, 3) uint8 -> (1, patches, T5 width); Redux is loaded when it is first asked."""
@@ -154,7 +179,9 @@ def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, chec
     text = TextEncoders(clip, clip_tokenizer, t5, t5_tokenizer, files.max_text_tokens)
     check()
     colours = fit_latent_colours(vae)
-    return FluxModel(files, device, dtype, transformer, vae, text, load_shift(files.scheduler), colours)
+    model = FluxModel(files, device, dtype, transformer, vae, text, load_shift(files.scheduler), colours)
+    model.net_rest = net_rest(device, total_memory(device))
+    return model
 
 
 @dataclass(eq=False, slots=True)
@@ -224,8 +251,8 @@ class PictureJob:
         if control.folder is None:
             self.joined = Joined(control_channels(self.model.vae, _values(control.picture)))
             return
-        net = self.model.controlnet(control.folder)
-        latents = pack(encode(self.model.vae, _values(control.picture))).to(self.model.device, self.model.dtype)
+        net = self.model.controlnet(control.folder, control.weights)
+        latents = self.model.read_control(control.folder, net, control.picture)
         by_step = step_weights(control.strength, control.start, control.end, self.steps)
         weights = [by_step[step] for step in self.calls.steps]
         self.steering.append(ControlNetSteering.of(net, latents, control.mode, self.conditions, weights))
@@ -244,11 +271,14 @@ class PictureJob:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
         net = self.model.transformer.model
         negative = Negative(self._prepared(self.negative), self.request.true_cfg) if self.negative else None
+        steering: list[Steering] = [*self.steering]
+        if self.model.net_rest is not None:
+            steering.append(RestAfterWindow.of(self.steering, self.model.net_rest))
         self.tokens = denoise(
             net,
             self.start(),
             self.sigmas,
-            Guides(self._prepared(self.conditions), negative, self.steering, self.source, self.joined),
+            Guides(self._prepared(self.conditions), negative, steering, self.source, self.joined),
             SAMPLERS[self.request.sampler],
             on_step,
             self.step_noise,

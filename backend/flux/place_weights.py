@@ -29,9 +29,9 @@ class Source:
         return (rows, *self.tensor.shape[1:])
 
     def packed(self) -> Tensor:
-        """(rows, bytes per row) uint8, a view of the file. A 1-D tensor's "rows" are its values."""
+        """(rows, bytes per row) uint8, a view of the file. Rows are the first axis; a 1-D tensor's are its values."""
         packed = torch.from_numpy(self.tensor.packed)
-        if len(self.tensor.shape) == 1:
+        if len(self.tensor.shape) != 2:
             packed = packed.reshape(self.tensor.shape[0], -1)
         return packed[self.piece.first : self.piece.last]
 

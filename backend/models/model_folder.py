@@ -18,6 +18,7 @@ FOLDER_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer
 REDUX_PARTS = ("image_encoder", "redux")
 """What a model needs to read reference pictures, beside the rest."""
 TEXT_TOKENS_MAX = 512
+CONTROLNET_WEIGHTS = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,14 @@ class ControlKind:
 
 @dataclass(frozen=True, slots=True)
 class ControlNetEntry:
-    """A ControlNet's folder (config.json and safetensors) and the kinds it was trained on."""
+    """A ControlNet's folder (config.json and safetensors or GGUF) and the kinds it was trained on.
+
+    weights: one of CONTROLNET_WEIGHTS, to pack its weights in when it is loaded, or "" for as they are.
+    """
 
     folder: Path
     kinds: dict[str, ControlKind]
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,10 @@ class _Description:
         if not isinstance(item, dict):
             _broken(self.folder, "lists a ControlNet that is not a table")
         kinds = {kind: self.kind(kind, value) for kind, value in self.table(item, "kinds").items()}
-        return ControlNetEntry(self.place(item, "folder"), kinds)
+        weights = item.get("weights", "")
+        if weights not in ("", *CONTROLNET_WEIGHTS):
+            _broken(self.folder, f"packs a ControlNet as {weights!r}, not as one of {', '.join(CONTROLNET_WEIGHTS)}")
+        return ControlNetEntry(self.place(item, "folder"), kinds, weights)
 
     def kind(self, name: str, value: object) -> ControlKind:
         if name not in CONTROL_KINDS or not isinstance(value, dict):

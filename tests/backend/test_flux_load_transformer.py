@@ -171,7 +171,7 @@ def our_velocity(net: FluxTransformer2DModel, dtype: torch.dtype) -> torch.Tenso
     given = inputs()
     text, pooled = given["encoder_hidden_states"].to(dtype), given["pooled_projections"].to(dtype)
     prepared = prepare(net, Conditions(text, pooled, given["img_ids"], torch.tensor([0.6]), 3.5))
-    return transformer_velocity(net, given["hidden_states"].to(dtype), prepared, 0, None)
+    return transformer_velocity(net, given["hidden_states"].to(dtype), prepared, 0, [])
 
 
 def refused(path: Path, config_path: Path) -> Failure:

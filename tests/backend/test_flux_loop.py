@@ -127,12 +127,24 @@ def test_residuals_add_up_with_and_without_parts() -> None:
             return self.answer
 
     one = torch.ones(1, 2, 2)
-    double, both = Residuals([one], []), Residuals([one * 2], [one * 3])
-    total = summed_residuals([Fixed(double), Fixed(None), Fixed(both)], one, 0)
-    assert total is not None
-    assert total.double[0][0, 0, 0] == 3.0 and total.single[0][0, 0, 0] == 3.0
-    assert summed_residuals([Fixed(None)], one, 0) is None
-    assert summed_residuals([], one, 0) is None
+    double, both, more = Residuals([one], []), Residuals([one * 2], [one * 3]), Residuals([one * 4], [one * 5])
+    totals = summed_residuals([Fixed(double), Fixed(None), Fixed(both), Fixed(more)], one, 0)
+    assert [(len(total.double), len(total.single)) for total in totals] == [(1, 0), (1, 1)]
+    assert totals[1].double[0][0, 0, 0] == 6.0 and totals[1].single[0][0, 0, 0] == 8.0, "of one kind: added up"
+    assert summed_residuals([Fixed(None)], one, 0) == []
+    assert summed_residuals([], one, 0) == []
+
+
+def test_a_net_s_residuals_serve_runs_of_blocks_or_take_turns() -> None:
+    parts = [torch.full((1, 1, 1), float(value)) for value in range(3)]
+    runs, turns = Residuals(parts[:2], parts), Residuals(parts[:2], [], double_repeats=True)
+    assert [int(found) for index in range(5) if (found := runs.after_double(index, 5)) is not None] == [0, 0, 0, 1, 1]
+    assert [int(found) for index in range(7) if (found := runs.after_single(index, 7)) is not None] == [
+        0, 0, 0, 1, 1, 1, 2,
+    ]  # fmt: skip
+    assert [int(found) for index in range(5) if (found := turns.after_double(index, 5)) is not None] == [0, 1, 0, 1, 0]
+    assert turns.after_single(0, 7) is None
+    assert not runs.fits(Residuals(parts[:2], parts, double_repeats=True))
 
 
 def test_nothing_is_done_twice(production: Production, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,8 +184,8 @@ def test_nothing_is_done_twice(production: Production, monkeypatch: pytest.Monke
     made(run(production, request))
     for hook in hooks:
         hook.remove()
-    assert counts == {"encoder": 2, "text": 1, "modulation": 1, "places": 1, "blocks": 8, "controlnet": 2 + 4}
-    # The prompt was known, so neither text encoder ran.
+    assert counts == {"text": 1, "modulation": 1, "places": 1, "blocks": 8, "controlnet": 2 + 4}
+    # The prompt and the controls' pictures were known: neither a text encoder nor the VAE's encoder ran.
 
 
 def test_a_seed_means_one_noise() -> None:
