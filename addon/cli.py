@@ -16,6 +16,7 @@ import bpy
 
 from ..backend.wire import Failure, FailureError, FailureKind
 from ..backend.wire.model_names import model_names
+from ..backend.wire.presets import PRESETS
 from ..backend.wire.request import SAMPLERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sampler", choices=SAMPLERS)
     add("--schedule", choices=SCHEDULES)
     add("--controls", metavar="KINDS", help='"depth,normal:0.5,line,pose" or "none" (default: the scene\'s settings)')
+    add("--preset", choices=PRESETS, help="how strictly the controls act; a strength in --controls goes before it")
     add("--model", metavar="NAME", help="a folder in the models folder")
     add("--json", type=Path, metavar="FILE", help="write what was done, or why not, as JSON")
     add("--backend-python", type=Path, metavar="FILE", help="the backend's Python (default: the preferences')")
@@ -143,8 +145,7 @@ def _order(options: argparse.Namespace) -> Order:
     values |= settings.negative_over(order.request, options.negative_prompt, options.true_cfg)
     if options.size:
         values["width"], values["height"] = options.size
-    if options.controls is not None:
-        values["controls"] = settings.parse_controls(options.controls)
+    values |= settings.controls_over(order.request, options.controls, options.preset)
     if options.models and not options.model:
         names = model_names(options.models)
         if order.request.model not in names:

@@ -10,6 +10,7 @@ import bpy
 
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
+from ..backend.wire.presets import PRESETS, preset_control, with_preset
 from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength, spoken
 from ..backend.wire.stages import ONE_PASS, parse_stages, plan_of
 from . import preferences, state
@@ -32,6 +33,7 @@ LINE_SOURCES = (
     ("EDGES", "Depth and Normal Edges", "Lines where depth or normals jump; takes milliseconds"),
     ("FREESTYLE", "Freestyle", "Freestyle's strokes; takes seconds for each ten thousand faces. From the camera only"),
 )
+PRESET_ITEMS = tuple((name, preset.title, preset.description) for name, preset in PRESETS.items())
 DESTINATIONS = (
     ("IMAGE_EDITOR", "Image Editor", "Show the picture in an open Image Editor", "IMAGE", 0),
     ("CAMERA_BACKGROUND", "Camera Background", "Show the picture behind the camera's view", "CAMERA_DATA", 1),
@@ -370,10 +372,26 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     settings.stages = plan_of(request.stages, request.steps, request.controls) or CUSTOM_STAGES
 
 
-def parse_controls(text: str) -> tuple[Control, ...]:
+def use_preset(settings: GrisailleSettings, preset: str) -> None:
+    """Sets every control's strength and window to the preset's; which are on stays as it is."""
+    for kind in CONTROL_KINDS:
+        group, control = getattr(settings, kind), preset_control(kind, preset)
+        group.strength, group.end = control.strength, control.end
+        group.start = control.start
+
+
+def controls_over(request: GenerationRequest, text: str | None, preset: str | None) -> dict[str, Any]:
+    """The Request's field where a script says which controls, or a preset for them, or both, or neither (None)."""
+    if text is not None:
+        return {"controls": parse_controls(text, preset)}
+    return {"controls": with_preset(request.controls, preset)} if preset is not None else {}
+
+
+def parse_controls(text: str, preset: str | None = None) -> tuple[Control, ...]:
     """Controls as written in scripts: "depth,normal:0.5". "none" or nothing for no controls.
 
-    Raises `FailureError` (bad_request) on an unknown kind or a strength that is no number.
+    preset: what is not written is the preset's. Raises `FailureError` (bad_request) on an unknown kind or a strength
+    that is no number.
     """
     found = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -381,6 +399,9 @@ def parse_controls(text: str) -> tuple[Control, ...]:
             continue
         kind, colon, strength = item.partition(":")
         control = Control(kind.strip())
+        control.check()
+        if preset is not None:
+            control = preset_control(control.kind, preset)
         if colon:
             try:
                 control = replace(control, strength=float(strength))

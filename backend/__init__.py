@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .diagnostics import diagnose_generation_failure, run_full_diagnostic
-    from .models.settings import CONTROLNETS, MODEL_VARIANTS, PIPELINE_SETTINGS
+    from .models.settings import CONTROLNETS, MODEL_VARIANTS, PIPELINE_SETTINGS, RECOMMENDED_SAMPLING
     from .pipeline import create_production_pipeline, quick_generate
     from .wire import Control, ControlMaps, Failure, FailureError, GenerationRequest, GenerationResult
 
@@ -18,6 +18,7 @@ __all__ = [
     "CONTROLNETS",
     "MODEL_VARIANTS",
     "PIPELINE_SETTINGS",
+    "RECOMMENDED_SAMPLING",
     "Control",
     "ControlMaps",
     "Failure",
@@ -37,6 +38,7 @@ _PLACES = {
     "CONTROLNETS": ".models.settings",
     "MODEL_VARIANTS": ".models.settings",
     "PIPELINE_SETTINGS": ".models.settings",
+    "RECOMMENDED_SAMPLING": ".models.settings",
 }
 
 

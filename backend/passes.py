@@ -32,8 +32,9 @@ class Pass:
 def passes_of(request: GenerationRequest, whole: frozenset[str] = frozenset()) -> list[Pass]:
     """At least one. A Request without stages is its own pass.
 
-    whole: kinds of controls that the model takes whole and always, whatever a stage says of them. Each pass has noise of
-    its own: the same noise on the same picture would bring its pattern out twice.
+    whole: kinds of controls that the model takes whole and always, whatever a stage says of them.
+
+    Each pass has noise of its own: the same noise on the same picture would bring its pattern out twice.
     """
     if not request.stages or request.task == "show_controls":
         return [Pass(request, 0.0, 1.0)]

@@ -12,6 +12,7 @@ CLASSES = (
     generate.GRISAILLE_OT_generate,
     cancel.GRISAILLE_OT_cancel,
     controls.GRISAILLE_OT_show_controls,
+    controls.GRISAILLE_OT_control_preset,
     render.GRISAILLE_OT_render_depth_to_image,
     view.GRISAILLE_OT_view_restore,
     results.GRISAILLE_OT_result_apply,

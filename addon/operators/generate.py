@@ -46,6 +46,9 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     sampler: bpy.props.EnumProperty(name="Sampler", items=settings.SAMPLER_ITEMS, options={"SKIP_SAVE"})
     schedule: bpy.props.EnumProperty(name="Schedule", items=settings.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
     controls: bpy.props.StringProperty(name="Controls", description='As "depth,normal:0.5"', options={"SKIP_SAVE"})
+    preset: bpy.props.EnumProperty(
+        name="Preset", description="How strictly the controls act", items=settings.PRESET_ITEMS, options={"SKIP_SAVE"}
+    )
     stages: bpy.props.StringProperty(
         name="Stages", description='"one", "details", "polish", or a JSON list of stages', options={"SKIP_SAVE"}
     )
@@ -62,8 +65,7 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
         order = start.with_reference(order, self.reference)
         values = {name: self._value(name) for name in start.REQUEST_NAMES if self._given(name)}
         values |= settings.negative_over(order.request, self._value("negative_prompt"), self._value("true_cfg"))
-        if self._given("controls"):
-            values["controls"] = settings.parse_controls(self.controls)
+        values |= settings.controls_over(order.request, self._value("controls"), self._value("preset"))
         values |= settings.stages_over(context.scene, replace(order.request, **values), self._value("stages"))
         # A viewport is not what a script looks through, unless it says so.
         source = self.source if self._given("source") else "CAMERA" if bpy.app.background else order.source

@@ -205,7 +205,7 @@ def show_controls_order(order: Order) -> Order:
     """The same order for the pictures the ControlNets would get. Raises `FailureError` when no control is on."""
     if not order.request.controls:
         raise FailureError.of(
-            FailureKind.BAD_REQUEST, "No control is on.", "Switch one on under Controls and try again."
+            FailureKind.BAD_REQUEST, "No control is on.", "Switch one on in the Controls panel and try again."
         )
     return replace(order, request=replace(order.request, task="show_controls"), output="")
 

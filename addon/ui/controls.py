@@ -34,6 +34,7 @@ class GRISAILLE_PT_controls(bpy.types.Panel):
         layout: Any = self.layout
         chosen = settings.of(context.scene)
         on = [kind for kind in CONTROL_KINDS if getattr(chosen, f"use_{kind}")]
+        layout.operator_menu_enum("grisaille.control_preset", "preset", text="Preset")
         column = layout.column(align=True)
         for kind in CONTROL_KINDS:
             row = column.row(align=True)

@@ -74,9 +74,8 @@ class ModelFiles:
 class ControlInput:
     """One control as the engine takes it. picture: (height, width, 3) uint8, what the net in `folder` gets.
 
-    weights: the number format to pack the net's weights in when it is loaded; "" for as they are.
-
-    folder: None where the model itself takes the picture, in all of its steps.
+    folder: None where the model itself takes the picture, in all of its steps. weights: the number format to pack the
+    net's weights in when it is loaded; "" for as they are.
     """
 
     folder: Path | None

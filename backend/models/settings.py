@@ -142,3 +142,32 @@ CONTROLNETS = {
 def nets_for(kind: str) -> list[str]:
     """The repositories of the nets that know a control, the recommended one first."""
     return [family.repository for family in CONTROLNETS.values() if kind in family.modes]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPair:
+    """A sampler with a schedule that suits it. steps: from the fewest to the most that are worth their time.
+
+    calls: passes of the model for a step. purpose: what it is good for, in a few words.
+    """
+
+    sampler: str
+    schedule: str
+    steps: tuple[int, int]
+    purpose: str
+    calls: int = 1
+    is_guess: bool = False
+
+
+RECOMMENDED_SAMPLING = (
+    SamplingPair("euler", "simple", (20, 30), "what FLUX's makers use"),
+    SamplingPair("unipc", "simple", (8, 15), "few steps"),
+    SamplingPair("dpmpp_2m", "simple", (10, 20), "few steps"),
+    SamplingPair("dpmpp_2m", "beta", (20, 30), "form and fine detail", is_guess=True),
+    SamplingPair("unipc", "karras", (15, 25), "fine detail", is_guess=True),
+    SamplingPair("heun", "simple", (8, 14), "few steps, each of them exact", calls=2),
+    SamplingPair("lcm", "simple", (4, 8), "few-step models and LoRAs", is_guess=True),
+    SamplingPair("euler_ancestral", "beta", (20, 40), "variety: it never settles", is_guess=True),
+    SamplingPair("adaptive", "simple", (12, 40), "no more steps than the picture needs"),
+)
+"""Samplers and schedules that go together, the first the default. Any may be combined with any."""

@@ -27,7 +27,7 @@ def run(*arguments: object) -> int:
 def test_done_writes_the_picture_and_the_summary(fake_link: FakeLink, tmp_path: Path) -> None:
     out, summary = tmp_path / "out.png", tmp_path / "out.json"
     words = ["--controls", "depth,normal:0.5", "--camera", "Camera", "--sampler", "heun", "--schedule", "karras"]
-    words += ["--negative-prompt", "fog", "--true-cfg", "2.5", "--stages", "details"]
+    words += ["--negative-prompt", "fog", "--true-cfg", "2.5", "--stages", "details", "--preset", "exact"]
     status = run(*GOOD, *words, "--out", out, "--json", summary)
     assert status == 0
     assert out.read_bytes() == png(64, 64)
@@ -37,7 +37,7 @@ def test_done_writes_the_picture_and_the_summary(fake_link: FakeLink, tmp_path: 
     assert (told["request"]["sampler"], told["request"]["schedule"]) == ("heun", "karras")
     assert [(stage["scale"], stage["steps"]) for stage in told["request"]["stages"]] == [(0.5, 2), (1.0, 2)]
     assert (told["request"]["negative_prompt"], told["request"]["true_cfg"]) == ("fog", 2.5)
-    assert [(c["kind"], c["strength"]) for c in told["request"]["controls"]] == [("depth", 0.7), ("normal", 0.5)]
+    assert [(c["kind"], c["strength"]) for c in told["request"]["controls"]] == [("depth", 0.85), ("normal", 0.5)]
     assert fake_link.on_disk == set() and fake_link.is_closed
     assert len(bpy.context.scene.grisaille_history) == 0, "the scene is not changed"  # pyright: ignore
 
@@ -57,6 +57,9 @@ def test_done_writes_the_picture_and_the_summary(fake_link: FakeLink, tmp_path: 
         ([*GOOD, "--out", "OUT", "--prompt", ""], "The prompt is empty"),
         ([*GOOD, "--out", "OUT", "--camera", "Nobody"], "Use one of: Camera"),
         ([*GOOD, "--out", "OUT", "--controls", "smell"], "Use one of depth, normal, line"),
+        ([*GOOD, "--out", "OUT", "--preset", "wild"], "invalid choice: 'wild'"),
+        ([*GOOD, "--out", "OUT", "--controls", "smell", "--preset", "exact"], "Use one of depth, normal, line"),
+        ([*GOOD, "--out", "OUT", "--controls", "depth,normal,line,canny,grey"], "5 controls are on"),
         ([*GOOD, "--out", "OUT", "--seed", "many"], "invalid int value"),
         ([*GOOD, "--out", "OUT", "--pro", "x"], "unrecognized arguments"),
     ],

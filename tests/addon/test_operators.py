@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import bpy
 import pytest
 
-from tests.addon.fakes import FakeLink, module, ops, png
+from tests.addon.fakes import FakeLink, module, ops, png, scene
 
 SMALL = {"width": 64, "height": 64, "steps": 2}
 
@@ -156,6 +157,34 @@ def test_cancel_reaches_the_link_and_is_no_error(fake_link: FakeLink) -> None:
     fake_link.fail(job_id, wire.Failure(wire.FailureKind.CANCELLED, "Cancelled.", ""))
     module("addon.results.arrivals").pump()
     assert not state.jobs and state.failure is None
+
+
+def test_a_preset_sets_every_control_and_leaves_them_to_be_changed(fake_link: FakeLink) -> None:
+    presets, chosen = module("backend.wire.presets").PRESETS, scene().grisaille
+    chosen.use_depth, chosen.use_canny = False, True
+    for name, preset in presets.items():
+        assert ops().control_preset(preset=name) == {"FINISHED"}
+        for kind in module("backend.wire").CONTROL_KINDS:
+            group = getattr(chosen, kind)
+            assert (group.strength, group.start, group.end) == pytest.approx(preset.values[kind])
+    assert (chosen.use_depth, chosen.use_canny) == (False, True)
+    chosen.canny.strength = 0.9
+    request = module("addon.settings").to_request(chosen, 64, 64, 1)
+    assert [(c.kind, c.strength, c.end) for c in request.controls] == [("canny", 0.9, 0.35)]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"preset": "loose"}, [("depth", 0.5, 0.45)]),
+        ({"preset": "exact", "controls": "line:0.2,depth"}, [("line", 0.2, 0.9), ("depth", 0.85, 0.9)]),
+        ({"controls": "line:0.2"}, [("line", 0.2, 1.0)]),
+    ],
+)
+def test_scripts_name_presets(fake_link: FakeLink, given: dict[str, Any], wanted: list[Any]) -> None:
+    ops().generate(prompt="a clay pot", seed=7, **SMALL, **given)
+    request = next(iter(fake_link.submitted.values()))[0]
+    assert [(c.kind, c.strength, c.end) for c in request.controls] == wanted
 
 
 def test_show_controls_leaves_one_image_for_each(fake_link: FakeLink) -> None:

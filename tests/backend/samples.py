@@ -29,7 +29,7 @@ CONFIG: dict[str, Any] = {
 
 
 def make_maps(width: int, height: int) -> ControlMaps:
-    """A slope under a sky, with a grid of lines, colours that run across it, and someone with all joints on a circle."""
+    """A slope under a sky, with a grid of lines, colours that run across, and someone with all joints on a circle."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     depth = 4.0 + x / width + 2.0 * y / height
     depth[: height // 4] = np.inf

@@ -9,19 +9,24 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+import torch
 
 import backend
 from backend import (
     CONTROLNETS,
     MODEL_VARIANTS,
     PIPELINE_SETTINGS,
+    RECOMMENDED_SAMPLING,
     Control,
     FailureError,
+    GenerationRequest,
     create_production_pipeline,
     diagnose_generation_failure,
     run_full_diagnostic,
 )
 from backend.diagnostics import Finding
+from backend.flux.samplers import SAMPLERS as FLUX_SAMPLERS
+from backend.wire.request import SAMPLERS, SCHEDULES
 from tests.backend.samples import make_maps, pixels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -125,3 +130,16 @@ def test_the_tables_of_settings() -> None:
     for family in CONTROLNETS.values():
         for value in (family.strength, family.end):
             assert not isinstance(value, dict) or set(value) == set(family.modes)
+
+
+def test_samplers_and_schedules_that_go_together() -> None:
+    assert {pair.sampler for pair in RECOMMENDED_SAMPLING} == set(SAMPLERS)
+    assert {pair.schedule for pair in RECOMMENDED_SAMPLING} <= set(SCHEDULES)
+    default = RECOMMENDED_SAMPLING[0]
+    assert (default.sampler, default.schedule) == (GenerationRequest("").sampler, GenerationRequest("").schedule)
+    assert default.steps[0] <= GenerationRequest("").steps <= default.steps[1]
+    for pair in RECOMMENDED_SAMPLING:
+        sigmas = torch.linspace(1.0, 0.0, pair.steps[0] + 1)
+        calls = len(FLUX_SAMPLERS[pair.sampler].calls(sigmas).levels)
+        # The adaptive sampler declares every place that it may call, and calls one a step at most.
+        assert pair.sampler == "adaptive" or abs(calls - pair.calls * pair.steps[0]) <= 1

@@ -171,8 +171,9 @@ def test_nets_rest_on_small_cards_only(device: str, gigabytes: int, wanted: str 
     assert place == (torch.device(wanted) if wanted else None)
 
 
-LARGEST_ERROR = {"Q8_0": 0.02, "Q5_1": 0.10, "Q5_0": 0.11, "Q4_1": 0.20, "Q4_0": 0.22}
-"""Of a net's residuals, as a share of them. Twice what the random net, whose weights are the hardest to pack, shows."""
+LARGEST_ERROR = {"Q8_0": 0.007, "Q5_1": 0.047, "Q5_0": 0.054, "Q4_1": 0.092, "Q4_0": 0.11}
+"""Of a net's residuals, as a share of them: twice what was measured on this net (Q8_0 0.0033, Q5_1 0.023, Q5_0 0.027,
+Q4_1 0.046, Q4_0 0.054)."""
 
 
 def residuals_of(net: FluxControlNetModel) -> torch.Tensor:
@@ -201,7 +202,7 @@ def test_a_packed_net_s_error_is_measured(weights: str, folder: ModelFolder) -> 
     net = load_controlnet(place, CPU, torch.float32, weights)
     assert weights in packed_types(net)
     error = float((residuals_of(net) - whole).norm() / whole.norm())
-    assert 0.1 * LARGEST_ERROR[weights] < error < LARGEST_ERROR[weights], error
+    assert 0.25 * LARGEST_ERROR[weights] < error < LARGEST_ERROR[weights], error
 
 
 def test_what_packing_saves(folder: ModelFolder) -> None:

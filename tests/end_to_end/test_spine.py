@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 import pytest
 
 from tests.addon import rigs
@@ -97,22 +98,40 @@ def test_the_same_seed_is_the_same_picture(ready: Any) -> None:
 
 
 def pixels(image: Any) -> Any:
-    import numpy as np
-
     found = np.empty(len(image.pixels), np.float32)
     image.pixels.foreach_get(found)
     return found
 
 
-def test_show_controls_shows_the_pictures_the_controlnets_get(ready: Any) -> None:
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"depth": "Depth", "normal": "Normal", "line": "Line Art", "canny": "Canny"},
+        {"soft_edge": "Soft Edge", "grey": "Grey", "tile": "Tile", "blur": "Blur"},
+    ],
+    ids=lambda shown: ",".join(shown),
+)
+def test_show_controls_shows_the_pictures_the_controlnets_get(ready: Any, shown: dict[str, str]) -> None:
     chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
-    chosen.use_depth = chosen.use_normal = chosen.use_line = True
+    chosen.use_depth = False
+    for kind in shown:
+        setattr(chosen, f"use_{kind}", True)
     ops().show_controls()
-    for name in ("Grisaille Depth", "Grisaille Normal", "Grisaille Line Art"):
-        image = bpy.data.images[name]
+    for name in shown.values():
+        image = bpy.data.images[f"Grisaille {name}"]
         assert tuple(image.size) == (128, 96)
-        found = pixels(image)
-        assert found.max() > 0.9 and found.reshape(-1, 4)[:, :3].std() > 0.01, f"{name} shows something"
+        found = pixels(image).reshape(-1, 4)[:, :3]
+        assert found.std() > 0.01, f"{name} shows something"
+        if name in ("Canny", "Grey"):
+            assert np.ptp(found, axis=1).max() == 0.0, "in grey"
+    assert ready.control_note == ""
+
+
+def test_the_new_controls_guide_a_picture(ready: Any) -> None:
+    ops().generate(seed=7, controls="none")
+    ops().generate(seed=7, controls="canny,soft_edge,grey,blur", preset="exact")
+    alone, guided = (pixels(entry.image) for entry in history())
+    assert (alone != guided).mean() > 0.3
 
 
 def test_a_pose_guides_a_picture(ready: Any) -> None:
