@@ -17,7 +17,7 @@ from .training import progress_of
 from .world.looks import COLOURS, LIGHTS, MATERIALS
 from .world.shapes import HELD_OUT, TRAINING
 
-STAGES = ("text", "vae", "control", "flow", "polish", "guidance", "style")
+STAGES = ("text", "vae", "control", "flow", "polish", "detail", "guidance", "style")
 PARTS = {
     "transformer (GGUF, Q8_0)": "transformer.gguf",
     "union ControlNet": "controlnet/diffusion_pytorch_model.safetensors",

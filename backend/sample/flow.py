@@ -36,6 +36,8 @@ SUBJECT_WEIGHT = 2.0
 SIGMA_MEAN, SIGMA_SPREAD, SIGMA_EVEN = 1.5, 1.1, 0.25
 """Noise levels are logit-normal with this mean and spread, but for a share that is drawn evenly. Caption and control
 matter almost only near pure noise, where the usual mean of 0 seldom goes."""
+DETAIL_MEAN = 0.3
+"""The mean of the last stage at guidance 1: bricks, checks and highlights are decided once the large forms stand."""
 EMA = 0.998
 CONTROL_SHARES = (0.5, 0.2)
 """How much of the control each of the ControlNet's outputs, one for the double blocks and one for the single blocks,
@@ -160,11 +162,13 @@ class Batches:
         shares: dict[str, float],
         steps: int = 0,
         times: int = 1,
+        sigma_mean: float = SIGMA_MEAN,
     ):
         """shares: how often each size is drawn, by its name. steps: of the stage; 0: every step sees whole pictures.
 
-        times: as many pictures a step.
+        times: as many pictures a step. sigma_mean: of the noise levels, as logits.
         """
+        self.sigma_mean = sigma_mean
         self.steps, self.times = steps, times
         self.groups = [group for group in groups if f"{group.width}x{group.height}" in shares]
         self.encoders, self.device = encoders, device
@@ -190,7 +194,7 @@ class Batches:
         captions = ["" if drop < NO_CAPTION else text for text, drop in zip(captions, share().tolist(), strict=True)]
         text, pooled = self.encode(captions)
         normal = torch.randn(count, generator=chance)
-        sigma = torch.sigmoid(SIGMA_MEAN + SIGMA_SPREAD * normal)
+        sigma = torch.sigmoid(self.sigma_mean + SIGMA_SPREAD * normal)
         sigma = torch.where(share() < SIGMA_EVEN, share(), sigma)
         mode = whole(len(CONTROL_MODES))
         clean = group.pictures[scene, look][:, kept].float()

@@ -1,7 +1,7 @@
 """Makes the sample model from nothing:  python -m backend.sample.train --preset cpu
 
-Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, polish, guidance,
-style, export. Look at the contact sheets in the work folder while it runs.
+Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, polish, detail,
+guidance, style, export. Look at the contact sheets in the work folder while it runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..flux.text import TextEncoders
 from . import model_folder
 from .dataset import make_dataset
 from .export import export_model
-from .flow import Batches, Painter, train_control, train_flow, train_guidance
+from .flow import DETAIL_MEAN, SIGMA_MEAN, Batches, Painter, train_control, train_flow, train_guidance
 from .latent_data import encode_dataset, load_latents
 from .painting import draw_sheet, save_sheet
 from .style import FILE, train_style
@@ -58,6 +58,7 @@ class Preset:
     control: Stage
     flow: Stage
     polish: Stage
+    detail: Stage
     guidance: Stage
     style: Stage
 
@@ -65,17 +66,17 @@ class Preset:
 PRESETS = {
     "cpu": Preset(
         1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
-        Stage("flow", 5000, 1.2e-3, 150), Stage("polish", 7000, 1e-3, 150),
+        Stage("flow", 5000, 1.2e-3, 150), Stage("polish", 7000, 1e-3, 150), Stage("detail", 6000, 1e-3, 150),
         Stage("guidance", 400, 4e-4, 30), Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(
         8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("control", 6000, 2e-3, 200),
-        Stage("flow", 20000, 1.5e-3, 500), Stage("polish", 10000, 1e-3, 200),
+        Stage("flow", 20000, 1.5e-3, 500), Stage("polish", 10000, 1e-3, 200), Stage("detail", 10000, 1e-3, 200),
         Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
     ),
     "try": Preset(
         0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("control", 2, 1e-3, 2),
-        Stage("flow", 4, 1e-3, 2), Stage("polish", 2, 1e-3, 2),
+        Stage("flow", 4, 1e-3, 2), Stage("polish", 2, 1e-3, 2), Stage("detail", 2, 1e-3, 2),
         Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
     ),
 }  # fmt: skip
@@ -161,15 +162,17 @@ class Training:
         painter = train_flow(self.work, painter, batches, self.preset.flow, self._show("flow", vae, encoders, 1.0))
         # The same again from the average, on whole pictures throughout.
         whole, show = self._batches(encoders, 0), self._show("polish", vae, encoders, 1.0)
-        return train_flow(self.work, painter, whole, self.preset.polish, show, chance=3)
+        painter = train_flow(self.work, painter, whole, self.preset.polish, show, chance=3)
+        fine, show = self._batches(encoders, 0, sigma_mean=DETAIL_MEAN), self._show("detail", vae, encoders, 1.0)
+        return train_flow(self.work, painter, fine, self.preset.detail, show, chance=4)
 
     def guidance(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         show = self._show("guidance", vae, encoders, 3.5)
         return train_guidance(self.work, painter, self._batches(encoders, 0), self.preset.guidance, show)
 
-    def _batches(self, encoders: TextEncoders, steps: int, times: int = 1) -> Batches:
+    def _batches(self, encoders: TextEncoders, steps: int, times: int = 1, sigma_mean: float = SIGMA_MEAN) -> Batches:
         groups = load_latents(self.work / "latents", SIZES.__contains__)
-        return Batches(groups, encoders, self.device, SIZES, steps, times * self.preset.batch)
+        return Batches(groups, encoders, self.device, SIZES, steps, times * self.preset.batch, sigma_mean)
 
     def _show(self, name: str, vae: AutoencoderKL, encoders: TextEncoders, guidance: float) -> Any:
         def show(step: int, painter: Painter) -> None:
