@@ -15,7 +15,8 @@ LONG = 0.5
 """Of the longest limb: what is shorter is an ear, an eye or a strap."""
 SYMMETRIC = 0.8
 """The share of the bones that must have a mirror image."""
-BONES_MIN = 8
+BONES_MIN, BONES_MAX = 8, 1500
+"""More are compared with each other in too much memory; such rigs have names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,9 @@ class _Chain:
 
 def body_by_shape(skeleton: Skeleton) -> Body:
     """The body that the rest pose shows. Raises `NotAPersonError`, saying what is not as in a person."""
-    if len(skeleton.names) < BONES_MIN:
-        raise NotAPersonError(f"it has only {len(skeleton.names)} bones")
+    if not BONES_MIN <= len(skeleton.names) <= BONES_MAX:
+        count = "few" if len(skeleton.names) < BONES_MIN else "many"
+        raise NotAPersonError(f"it has too {count} bones to be told by its shape")
     axis, middle, tolerance = _mirror(skeleton.heads)
     pairs = _limb_pairs(skeleton, axis, middle, tolerance)
     if len(pairs) != 2:
@@ -120,13 +122,14 @@ def _chain(skeleton: Skeleton, bone: int, reach: Floats, side: float) -> _Chain:
 
 def _torso(legs: tuple[_Chain, _Chain], arms: tuple[_Chain, _Chain]) -> Floats:
     """From where the legs begin to where the arms do."""
-    return sum(chain.points[0] for chain in arms) - sum(chain.points[0] for chain in legs)
+    return arms[0].points[0] + arms[1].points[0] - legs[0].points[0] - legs[1].points[0]
 
 
 def _hangs(pair: tuple[_Chain, _Chain], pairs: list[tuple[_Chain, _Chain]]) -> float:
     """-1 where a pair of limbs points away from the other pair, as legs do."""
     other = pairs[1] if pair is pairs[0] else pairs[0]
-    reach, torso = sum(chain.points[-1] - chain.points[0] for chain in pair), _torso(pair, other)
+    torso = _torso(pair, other)
+    reach = pair[0].points[-1] - pair[0].points[0] + pair[1].points[-1] - pair[1].points[0]
     return float(reach @ torso / max(np.linalg.norm(reach) * np.linalg.norm(torso), 1e-9))
 
 
@@ -138,7 +141,8 @@ def _limb(chain: _Chain) -> Limb:
     upper = int(np.argmax(np.minimum(lengths[:-1], lengths[1:])))
     if lengths[upper : upper + 2].sum() < 0.5 * lengths.sum():
         raise NotAPersonError("its limbs have more than two long bones")
-    return Limb(*chain.bones[upper : upper + 2], chain.bones[upper + 2] if upper + 2 < len(chain.bones) else -1)
+    bones = [*chain.bones, -1]
+    return Limb(bones[upper], bones[upper + 1], bones[upper + 2])
 
 
 def _forward(legs: tuple[_Chain, _Chain], up: Floats, axis: int) -> Floats:

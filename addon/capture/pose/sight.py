@@ -80,7 +80,7 @@ def _look(person: Person, view: View, depth: NDArray[np.float32]) -> tuple[Float
     place = clip[:, :2] / np.where(in_range, clip[:, 3], 1.0)[:, None] * (0.5, -0.5) + 0.5
     is_orthographic = bool(projection[3, 3])
     seen = in_range & _faces_viewer(person, at, world_to_view[:3, :3], is_orthographic)
-    for number in np.flatnonzero(seen):
+    for number in map(int, np.flatnonzero(seen)):
         seen[number] = not _is_covered(number, points, place[number], depth, person.torso, is_orthographic)
     return place, distance, seen
 
@@ -118,7 +118,7 @@ def _is_covered(
         return False
     seen = np.array([joint[0], joint[1], -surface]) if is_orthographic else joint * (surface / -joint[2])
     thickness = THICKNESS.get(name.split("_")[-1], HEAD_THICKNESS) * torso
-    at = dict(zip((*JOINTS, *TIPS), points, strict=True))
+    at: dict[str, Floats] = dict(zip((*JOINTS, *TIPS), points, strict=True))
     lines = own_lines(name) or [(name, name)]
     return all(_distance_to_segment(seen, at[start], at[end]) > thickness for start, end in lines)
 
