@@ -213,3 +213,4 @@ PAINTERS: dict[str, Callable[[Any, dict[str, Any]], Picture]] = {
     "tile": tile_picture,
     "blur": blur_picture,
 }
+"""For maps that have the picture's size; people are drawn by `pose_picture`."""
