@@ -41,7 +41,8 @@ def pose_picture(pose: NDArray[np.float32], recipe: dict[str, Any], size: tuple[
     both its ends are visible: an ellipse over its whole length. Pixels are in or out, as in the training pictures.
     """
     width, height = size
-    radius, light = float(recipe["radius"]) * min(width, height), float(recipe["limb_light"])
+    # In a smaller disc there may be no pixel's centre.
+    radius, light = max(1.0, float(recipe["radius"]) * min(width, height)), float(recipe["limb_light"])
     picture = np.zeros((height, width, 3), np.uint8)
     palette = colours()
     for person in pose.astype(np.float64):

@@ -90,6 +90,11 @@ def test_it_is_drawn_larger_with_the_shorter_side(width: int, height: int) -> No
     assert np.count_nonzero(picture[height // 2].any(axis=1)) == 16
 
 
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.507, 0.5), (0.507, 0.507)])
+def test_a_joint_is_there_in_the_smallest_picture(place: tuple[float, float]) -> None:
+    assert drawn(pose(nose=place), 64, 64).any()
+
+
 def test_a_limb_needs_both_its_ends() -> None:
     places = {**STANDING}
     del places["right_elbow"]
