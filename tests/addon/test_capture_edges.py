@@ -108,8 +108,8 @@ def test_a_size_that_cannot_be_is_refused(size: tuple[int, int], grisaille: Modu
 
 def test_a_map_that_does_not_exist_is_refused(grisaille: ModuleType) -> None:
     scenes.still_life()
-    with refused("'pose'"):
-        looking.module("addon.capture").capture_camera(bpy.context, *SIZE, ("depth", "pose"))
+    with refused("'heat'"):
+        looking.module("addon.capture").capture_camera(bpy.context, *SIZE, ("depth", "heat"))
 
 
 def test_only_the_maps_asked_for_are_there(grisaille: ModuleType) -> None:

@@ -87,7 +87,7 @@ def change_description(folder: Path, change: Callable[[dict[str, Any]], object])
         (lambda data: data.update(format=2), FailureKind.MODEL_UNSUPPORTED),
         (lambda data: data.update(max_text_tokens=10**9), FailureKind.MODEL_BROKEN),
         (lambda data: data.update(controlnets={}), FailureKind.MODEL_BROKEN),
-        (lambda data: data["controlnets"][0]["kinds"].update(pose={"mode": 4}), FailureKind.MODEL_BROKEN),
+        (lambda data: data["controlnets"][0]["kinds"].update(heat={"mode": 4}), FailureKind.MODEL_BROKEN),
         (lambda data: data["controlnets"][0]["kinds"]["depth"].update(picture="no such"), FailureKind.MODEL_BROKEN),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_good_one_goes_through_json_unchanged() -> None:
         ("controls", "depth", "controls is not a list"),
         ("controls", [3], "not a table"),
         ("controls", [{}], "kind is missing"),
-        ("controls", [{"kind": "smell"}], "'smell'"),
+        ("controls", [{"kind": "heat"}], "'heat'"),
         ("controls", [{"kind": 3}], "3"),
         ("controls", [{"kind": "depth"}] * 2, "twice"),
         ("controls", [{"kind": kind} for kind in CONTROL_KINDS[:5]], "5 controls are on"),

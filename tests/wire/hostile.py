@@ -117,7 +117,7 @@ def by_hand() -> dict[str, bytes]:
         "an id in capitals": packed(cancel(id="A" * 32)),
         "an id with a line's end": packed(cancel(id="0" * 32 + "\n")),
         "an id that is a list": packed(cancel(id=["0" * 32])),
-        "a map of an unknown kind": generating([blob(name="smell")], bytes(16)),
+        "a map of an unknown kind": generating([blob(name="heat")], bytes(16)),
         "an origin that is text": generating([], origin="a.blend"),
         "an origin of numbers": generating([], origin={"file": 1}),
         "an origin too long": generating([], origin={"file": "x" * 9000}),
