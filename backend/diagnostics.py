@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -117,12 +118,26 @@ def _model(folder: Path, name: str) -> str:
 def _wanted(model: ModelFolder) -> Iterator[Path]:
     yield from (model.transformer, model.transformer_config, *model.parts.values())
     yield from (net.folder for net in model.controlnets)
+    yield from model.redux or ()
+    if model.control_lora is not None:
+        yield model.control_lora
 
 
 def _picture(folder: Path, device: str) -> str:
     from .pipeline import create_production_pipeline
 
-    pipeline = create_production_pipeline("", folder, device)
+    pipeline = create_production_pipeline(_painter(folder), folder, device)
     began = time.perf_counter()
     pipeline.generate(pipeline.request("a red ball", width=64, height=64, steps=2))
     return f"64 x 64 pixels on {pipeline.model!r} in {time.perf_counter() - began:.1f} s, with loading."
+
+
+def _painter(folder: Path) -> str:
+    """The first model that paints from words alone; "" where none does."""
+    for name in model_names(folder):
+        # One that cannot be read has a finding of its own.
+        with contextlib.suppress(FailureError):
+            family = find_model(folder, name).family
+            if "text_to_image" in family.tasks and not family.recipe:
+                return name
+    return ""

@@ -197,7 +197,7 @@ class Production:
                 "maps": map_digests(maps, _maps_used(request, choices, maps)),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
             }
-            plan = {"model": folder.name, **model.plan(), **_plan_of(choices, job)}
+            plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **_plan_of(choices, job)}
             png = encode_png(pixels, provenance(request, digests, plan))
         log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
         return GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))

@@ -217,7 +217,10 @@ class PictureJob:
         return len(self.sigmas) - 1
 
     def read_source(self, image: Picture, mask: NDArray[np.float32] | None) -> None:
-        """Takes in the picture to start from, (height, width, 3) uint8, and what of it may change, (height, width)."""
+        """Takes in the picture to start from or to edit, (height, width, 3) uint8.
+
+        mask: (height, width) 0..1, how much each place of it may change; on FLUX.1-Fill 0.5 and more may.
+        """
         latents = encode(self.model.vae, _values(image)).to(self.model.device).float()
         if self.request.task == "edit":
             self.joined = beside(latents.to(self.model.dtype))

@@ -24,9 +24,9 @@ def check_family(request: GenerationRequest, folder: ModelFolder) -> None:
     if request.task not in family.tasks:
         able = [name for name, variant in MODEL_VARIANTS.items() if request.task in variant.tasks]
         _unsupported(
-            f"The model {folder.name!r} ({folder.variant}) cannot {TASK_WORDS[request.task]}.",
+            f"The model {folder.name!r} ({folder.variant}) cannot {_words(request.task)}.",
             f"Choose another model ({' or '.join(able[:3])}), or another task"
-            f" (this one can {' or '.join(TASK_WORDS[task] for task in family.tasks)}).",
+            f" (this one can {' or '.join(map(_words, family.tasks))}).",
         )
     if family.recipe:
         _check_joined_control(request, folder)
@@ -68,6 +68,10 @@ def _check_channels(folder: ModelFolder) -> None:
             'Correct "variant" in its model.json, or download the model again.',
             str(folder.transformer_config),
         )
+
+
+def _words(task: str) -> str:
+    return TASK_WORDS.get(task, f"do the task {task}")
 
 
 def _unsupported(message: str, hint: str) -> NoReturn:
