@@ -3,7 +3,7 @@
 For tests that need arbitrary shapes. What it paints is noise, and its title says so.
 
     python -m tools.random_model FOLDER [--seed 0]      writes FOLDER/random-weights/
-    python -m tools.random_model FOLDER --variant fill-dev      writes FOLDER/random-fill-dev/
+    python -m tools.random_model FOLDER --variant fill-dev kontext-dev      writes FOLDER/random-fill-dev/ and so on
 """
 
 from __future__ import annotations
@@ -185,11 +185,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--variant", choices=MODEL_VARIANTS, default="dev")
+    parser.add_argument("--variant", choices=MODEL_VARIANTS, default=["dev"], nargs="+")
     arguments = parser.parse_args()
-    folder = write_random_model(arguments.folder, arguments.seed, arguments.variant)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}: {size / 1e6:.1f} MB. {TITLE}.")
+    for variant in arguments.variant:
+        folder = write_random_model(arguments.folder, arguments.seed, variant)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        print(f"{folder}: {size / 1e6:.1f} MB. {TITLE}.")
 
 
 if __name__ == "__main__":

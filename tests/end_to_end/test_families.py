@@ -20,9 +20,8 @@ VARIANTS = ("depth-dev", "fill-dev", "kontext-dev", "redux-dev")
 @pytest.fixture(scope="module")
 def families(models: Path, backend_python: Path) -> None:
     """A random model of each family, in the models folder."""
-    for variant in VARIANTS:
-        command = [backend_python, "-m", "tools.random_model", str(models), "--variant", variant]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    command = [backend_python, "-m", "tools.random_model", str(models), "--variant", *VARIANTS]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.fixture
