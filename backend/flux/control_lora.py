@@ -48,7 +48,7 @@ def apply_control_lora(model: FluxTransformer2DModel, path: Path, dtype: torch.d
     `FailureError`, also for a LoRA that does not make a Depth or Canny model.
     """
     file = read_safetensors(path)
-    layers = dict(model.named_modules())
+    layers: dict[str, nn.Module] = dict(model.named_modules())
     for target, ranks in _low_ranks(file, model.inner_dim).items():
         layer = layers.get(target)
         if not isinstance(layer, nn.Linear | QuantisedLinear):

@@ -98,9 +98,11 @@ def referred(
     """FLUX.1-Redux before FLUX.1-dev."""
     parts = pipeline_parts(model, reference)
     assert model.redux is not None, "loaded with the first reference"
-    prior = FluxPriorReduxPipeline(
+    preprocessor: Any = SiglipImageProcessorPil
+    # Typed more narrowly than it is used.
+    prior: Any = FluxPriorReduxPipeline(
         image_encoder=model.redux.encoder,
-        feature_extractor=SiglipImageProcessorPil(size=dict.fromkeys(("height", "width"), SIGLIP["image_size"])),
+        feature_extractor=preprocessor(size=dict.fromkeys(("height", "width"), SIGLIP["image_size"])),
         image_embedder=model.redux.words,
         **{name: parts[name] for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")},
     )

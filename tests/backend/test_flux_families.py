@@ -124,26 +124,35 @@ def test_a_stronger_reference_leads_further(family: Callable[[str], Family]) -> 
     assert left == sorted(left, reverse=True) and gone == sorted(gone)
 
 
-@pytest.mark.parametrize("variant", ["depth-dev", "fill-dev", "kontext-dev", "redux-dev"])
+REQUESTS = {
+    "depth-dev": REQUEST,
+    "fill-dev": replace(REQUEST, task="inpaint"),
+    "kontext-dev": replace(REQUEST, task="edit"),
+    "redux-dev": replace(REQUEST, reference_strength=0.8),
+}
+
+
+def theirs_of(one: Family, variant: str) -> Made:
+    request = REQUESTS[variant]
+    if variant == "depth-dev":
+        return controlled(one.model, one.reference, request, depth_inputs(one)[0])
+    if variant == "fill-dev":
+        return filled(one.model, one.reference, request, MASK)
+    if variant == "kontext-dev":
+        return edited(one.model, one.reference, request)
+    return referred(one.model, one.reference, request, REFERENCE)
+
+
+@pytest.mark.parametrize("variant", REQUESTS)
 def test_a_controlnet_beside(family: Callable[[str], Family], variant: str) -> None:
-    one = family(variant)
+    one, request = family(variant), REQUESTS[variant]
     net = control_inputs(one.folder, [("normal", 0.8, 0.0, 1.0)])
+    own = depth_inputs(one) if variant == "depth-dev" else []
+    mask = MASK if variant == "fill-dev" else None
     picture = REFERENCE if variant == "redux-dev" else None
-    if picture is not None:
-        own, request, mask = [], replace(REQUEST, reference_strength=0.8), None
-        ours(one.model, request, [], reference=picture)
-    with beside_a_controlnet(one.model, one.reference, net[0]):
-        if picture is not None:
-            theirs = referred(one.model, one.reference, request, picture)
-        elif variant == "depth-dev":
-            own, request, mask = depth_inputs(one), REQUEST, None
-            theirs = controlled(one.model, one.reference, request, own[0])
-        elif variant == "fill-dev":
-            own, request, mask = [], replace(REQUEST, task="inpaint"), MASK
-            theirs = filled(one.model, one.reference, request, mask)
-        else:
-            own, request, mask = [], replace(REQUEST, task="edit"), None
-            theirs = edited(one.model, one.reference, request)
+    alone = ours(one.model, request, own, mask, picture)
     steered = ours(one.model, request, [*own, *net], mask, picture)
-    assert_equal(steered, theirs, None if mask is None else mask == 1.0)
-    assert differs(steered, ours(one.model, request, own, mask, picture))
+    with beside_a_controlnet(one.model, one.reference, net[0]):
+        theirs = theirs_of(one, variant)
+    assert_equal(steered, theirs, None if mask is None else np.asarray(mask == 1.0))
+    assert differs(steered, alone)
