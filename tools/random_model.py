@@ -70,6 +70,10 @@ SIGLIP: dict[str, Any] = {
     "patch_size": 8,
 }
 REDUX = {"redux_dim": SIGLIP["hidden_size"], "txt_in_features": TRANSFORMER["joint_attention_dim"]}
+XLABS: dict[str, Any] = {
+    **CONTROLNET, "num_mode": None, "num_single_layers": 0, "patch_size": 2, "conditioning_embedding_channels": 16,
+}  # fmt: skip
+"""A ControlNet as XLabs made them: it reads pixels, by layers of its own."""
 VAE = vae_config((8, 16, 32, 32), scaling_factor=0.3611, shift_factor=0.1159)
 SCHEDULER = {
     "_class_name": "FlowMatchEulerDiscreteScheduler",

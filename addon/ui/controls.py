@@ -51,6 +51,8 @@ class GRISAILLE_PT_controls(bpy.types.Panel):
                 text.paragraph(
                     column, context, "Freestyle takes seconds for each ten thousand faces, and the camera.", "TIME"
                 )
+        if chosen.source == "CAMERA" and (chosen.use_grey or chosen.use_tile or chosen.use_blur):
+            text.paragraph(layout, context, "Colours are rendered for these, with a few samples of Cycles.", "TIME")
         layout.operator("grisaille.show_controls", icon="IMAGE_REFERENCE")
         if note := state.get().control_note:
             text.paragraph(layout, context, note, "INFO")

@@ -71,6 +71,17 @@ def drawn(*names: str) -> list[str]:
     return shown
 
 
+def test_controls_that_cost_a_render_and_stand_ins_are_told(fake_link: FakeLink) -> None:
+    chosen, state = scene().grisaille, module("addon.state").get()
+    assert "rendered" not in " ".join(drawn("controls")) and "op:grisaille.show_controls" in drawn("controls")
+    chosen.use_grey, state.control_note = True, "The line control is drawn as soft edge."
+    words = " ".join(drawn("controls"))
+    assert "rendered" in words and "drawn as soft edge" in words
+    chosen.source = "VIEWPORT"
+    assert "rendered" not in " ".join(drawn("controls")), "a 3D view draws them"
+    state.control_note = ""
+
+
 def test_the_tab_has_what_an_artist_needs(fake_link: FakeLink) -> None:
     shown = drawn()
     settings = ("prompt", "size_mode", "seed", "seed_locked", "steps", "sampler", "schedule", "destination")

@@ -15,6 +15,7 @@ from backend.models.control_choice import PICTURES, STAND_INS, model_kinds
 from backend.models.settings import CONTROLNETS
 from backend.production import Production
 from backend.wire import CONTROL_KINDS, Control, FailureError, FailureKind, GenerationRequest
+from backend.wire.maps import MAPS_OF
 from tests.backend.samples import failed, made, make_maps, pixels, run, texts_of
 
 TABLE = """
@@ -74,6 +75,8 @@ def test_every_kind_has_a_picture_and_a_net_to_name() -> None:
     assert set(PICTURES) == set(CONTROL_KINDS) == {kind for f in CONTROLNETS.values() for kind in f.modes} & {*PICTURES}
     for kind, others in STAND_INS.items():
         assert kind not in others and {kind, *others} <= set(CONTROL_KINDS)
+        # Blender captures before the backend chooses: what stands in is drawn from what was captured.
+        assert {MAPS_OF[other][0] for other in others} == {MAPS_OF[kind][0]}
 
 
 def test_the_first_net_that_knows_a_kind_is_asked() -> None:

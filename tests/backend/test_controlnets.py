@@ -35,12 +35,9 @@ from backend.production import Production
 from backend.wire import Control, FailureError, FailureKind
 from tests.backend.diffusers_reference import REQUEST, control_inputs, ours, pipeline_parts
 from tests.backend.samples import made, make_maps, pixels, run
-from tools.random_model import CONTROLNET, TEXT_TOKENS, TRANSFORMER, randomised
+from tools.random_model import CONTROLNET, TEXT_TOKENS, TRANSFORMER, XLABS, randomised
 
 CPU = torch.device("cpu")
-XLABS: dict[str, Any] = {
-    **CONTROLNET, "num_mode": None, "num_single_layers": 0, "patch_size": 2, "conditioning_embedding_channels": 16,
-}  # fmt: skip
 DEPTH = [("depth", 0.7, 0.0, 1.0)]
 
 

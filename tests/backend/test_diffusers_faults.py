@@ -23,7 +23,7 @@ from backend.models import ModelFolder
 from backend.wire import CONTROL_KINDS, Control
 from tests.backend.diffusers_reference import PICTURE, REQUEST, WINDOWS, control_inputs, ours, pipeline_parts
 from tests.backend.samples import make_maps
-from tools.random_model import CONTROLNET, TEXT_TOKENS, randomised
+from tools.random_model import CONTROLNET, TEXT_TOKENS, XLABS, randomised
 
 BASE: dict[str, Any] = {
     "prompt": REQUEST.prompt, "width": REQUEST.width, "height": REQUEST.height, "num_inference_steps": 2,
@@ -164,6 +164,25 @@ def test_b10_settings_come_from_the_first_net_alone(
     for place in places:
         del model.nets[place]
     assert torch.isfinite(both).all() and (one - both).norm() > 0.01 * one.norm()
+
+
+def test_b10_nets_that_read_pixels_do_not_mix_with_others(
+    model: FluxModel, reference: Any, plain_net: Any, folder: Any
+) -> None:
+    """Theirs gives all nets what the first one reads. Ours is held against the sum of both in test_controlnets."""
+    with without_deprecations():
+        pixel_net = randomised(FluxControlNetModel(**XLABS), 11)
+    nets = FluxMultiControlNetModel([plain_net, pixel_net])
+    given: dict[str, Any] = {"control_image": [HINT, HINT], "controlnet_conditioning_scale": [0.5, 0.5]}
+    with pytest.raises(RuntimeError, match=r"expected input.* channels"):
+        paint(FluxControlNetPipeline, model, reference, nets, control_mode=[None, None], **given)
+    control = replace(control_inputs(folder, WINDOWS["whole"])[0], mode=None)
+    places = [control.folder / "plain", control.folder / "pixels"]
+    model.nets |= dict(zip(places, (plain_net, pixel_net), strict=True))
+    tokens, _ = ours(model, REQUEST, [replace(control, folder=place) for place in places])
+    for place in places:
+        del model.nets[place]
+    assert torch.isfinite(tokens).all()
 
 
 @pytest.mark.parametrize("kinds", [CONTROL_KINDS[:4], CONTROL_KINDS[4:]])
