@@ -10,66 +10,16 @@ import bpy
 
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
-from ..backend.wire.presets import PRESETS, preset_control, with_preset
+from ..backend.wire.presets import preset_control, with_preset
 from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength, spoken
-from ..backend.wire.stages import ONE_PASS, parse_stages, plan_of
-from . import preferences, state
+from ..backend.wire.stages import parse_stages, plan_of
+from . import choices, preferences, state
 
 SEED_MAX = 2**31 - 1
+"""Blender's integer properties end here, half-way through the Request's range."""
 TRUE_CFG = 2.0
 """What a negative prompt takes where nothing else is said."""
-"""Blender's integer properties end here, half-way through the Request's range."""
 REFERENCE_STRENGTH = 1.0
-SIZE_MODES = (
-    ("MATCH_CAMERA", "Match Camera", "The render size, in steps of 16 pixels"),
-    ("MATCH_VIEWPORT", "Match Viewport", "The size of the 3D view, in steps of 16 pixels"),
-    ("CUSTOM", "Custom", "A width and height of your choice, in steps of 16 pixels"),
-)
-SOURCES = (
-    ("CAMERA", "Camera", "What the camera would render"),
-    ("VIEWPORT", "Viewport", "What the 3D view shows"),
-)
-LINE_SOURCES = (
-    ("EDGES", "Depth and Normal Edges", "Lines where depth or normals jump; takes milliseconds"),
-    ("FREESTYLE", "Freestyle", "Freestyle's strokes; takes seconds for each ten thousand faces. From the camera only"),
-)
-PRESET_ITEMS = tuple((name, preset.title, preset.description) for name, preset in PRESETS.items())
-DESTINATIONS = (
-    ("IMAGE_EDITOR", "Image Editor", "Show the picture in an open Image Editor", "IMAGE", 0),
-    ("CAMERA_BACKGROUND", "Camera Background", "Show the picture behind the camera's view", "CAMERA_DATA", 1),
-    ("IMAGE_EMPTY", "Image Empty", "Hang the picture in the scene, filling the view it came from", "EMPTY_DATA", 2),
-    ("MATERIAL", "Projected Material", "Project the picture on the selected objects", "MATERIAL", 3),
-)
-
-
-START_ITEMS = (
-    ("text_to_image", "Noise", "A new picture"),
-    ("image_to_image", "Picture", "A picture that is there already: it is changed as far as Strength says"),
-    ("inpaint", "Part of a Picture", "A picture that is there already: it is changed where a mask is white"),
-    ("edit", "Picture to Edit", "A picture that is there already: the prompt says what to change. For Kontext models"),
-)
-SAMPLER_ITEMS = (
-    ("euler", "Euler", "The plain step; what FLUX's makers use"),
-    ("heun", "Heun", "Looks at both ends of each step: better with few steps, and twice as slow"),
-    ("dpmpp_2m", "DPM++ 2M", "Remembers the step before: better with few steps, at no cost"),
-    ("unipc", "UniPC", "Corrects each step by the next: the best with 8 to 15 steps, at no cost"),
-    ("lcm", "LCM", "For few-step models: new noise after each step"),
-    ("euler_ancestral", "Euler Ancestral", "New noise after each step: livelier, and never settles with more steps"),
-    ("adaptive", "Adaptive", "Steps as long as their error allows; Steps is the most it may take"),
-)
-SCHEDULE_ITEMS = (
-    ("simple", "Simple", "Even steps, shifted to the picture's size; what FLUX's makers use"),
-    ("beta", "Beta", "More steps at the start and the end: form and fine detail"),
-    ("karras", "Karras", "More steps at the end: fine detail"),
-    ("exponential", "Exponential", "Most steps at the end"),
-)
-CUSTOM_STAGES = "custom"
-STAGE_ITEMS = (
-    (ONE_PASS, "One Pass", "The picture at once"),
-    ("details", "Structure, Details", "The form at half the size, then details on it at the whole size"),
-    ("polish", "Structure, Details, Polish", "The same, and once more over it with little change"),
-    (CUSTOM_STAGES, "Custom", "Stages that a script or an earlier picture had"),
-)
 
 
 class GrisailleControl(bpy.types.PropertyGroup):
@@ -142,7 +92,9 @@ class GrisailleSettings(bpy.types.PropertyGroup):
     """`scene.grisaille`."""
 
     prompt: bpy.props.StringProperty(name="Prompt", description="What the picture shows, in your words")
-    size_mode: bpy.props.EnumProperty(name="Size", description="Where the picture's size comes from", items=SIZE_MODES)
+    size_mode: bpy.props.EnumProperty(
+        name="Size", description="Where the picture's size comes from", items=choices.SIZE_MODES
+    )
     width: bpy.props.IntProperty(
         name="Width", description="In pixels", default=1024, min=64, max=4096, step=16, subtype="PIXEL"
     )
@@ -166,7 +118,9 @@ class GrisailleSettings(bpy.types.PropertyGroup):
         max=100.0,
         soft_max=10.0,
     )
-    start: bpy.props.EnumProperty(name="Start From", description="What the picture is made of", items=START_ITEMS)
+    start: bpy.props.EnumProperty(
+        name="Start From", description="What the picture is made of", items=choices.START_ITEMS
+    )
     start_image: bpy.props.PointerProperty(
         name="Picture", description="The picture to change; cropped to the size", type=bpy.types.Image
     )
@@ -208,10 +162,14 @@ class GrisailleSettings(bpy.types.PropertyGroup):
         max=TRUE_CFG_MAX,
         soft_max=6.0,
     )
-    sampler: bpy.props.EnumProperty(name="Sampler", description="How the steps are taken", items=SAMPLER_ITEMS)
-    schedule: bpy.props.EnumProperty(name="Schedule", description="Where the steps are taken", items=SCHEDULE_ITEMS)
+    sampler: bpy.props.EnumProperty(name="Sampler", description="How the steps are taken", items=choices.SAMPLER_ITEMS)
+    schedule: bpy.props.EnumProperty(
+        name="Schedule", description="Where the steps are taken", items=choices.SCHEDULE_ITEMS
+    )
     stages: bpy.props.EnumProperty(
-        name="Stages", description="How many times the picture is gone over, and at what size", items=STAGE_ITEMS
+        name="Stages",
+        description="How many times the picture is gone over, and at what size",
+        items=choices.STAGE_ITEMS,
     )
     custom_stages: bpy.props.StringProperty(
         name="Custom Stages", description="A list of stages in JSON: scale, steps, strength, controls", default="[]"
@@ -240,9 +198,9 @@ class GrisailleSettings(bpy.types.PropertyGroup):
     grey: _control("grey")
     tile: _control("tile")
     blur: _control("blur")
-    source: bpy.props.EnumProperty(name="View", description="What the picture is seen from", items=SOURCES)
-    line_source: bpy.props.EnumProperty(name="Lines", description="What draws the line map", items=LINE_SOURCES)
-    destination: bpy.props.EnumProperty(name="Result", description="Where the picture goes", items=DESTINATIONS)
+    source: bpy.props.EnumProperty(name="View", description="What the picture is seen from", items=choices.SOURCES)
+    line_source: bpy.props.EnumProperty(name="Lines", description="What draws the line map", items=choices.LINE_SOURCES)
+    destination: bpy.props.EnumProperty(name="Result", description="Where the picture goes", items=choices.DESTINATIONS)
 
 
 def of(scene: bpy.types.Scene) -> GrisailleSettings:
@@ -314,7 +272,7 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
 
 
 def _stages_text(settings: GrisailleSettings) -> str:
-    return settings.custom_stages if settings.stages == CUSTOM_STAGES else settings.stages
+    return settings.custom_stages if settings.stages == choices.CUSTOM_STAGES else settings.stages
 
 
 def stages_over(scene: bpy.types.Scene, request: GenerationRequest, text: str | None) -> dict[str, Any]:
@@ -369,7 +327,7 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
         if control := by_kind.get(kind):
             group.strength, group.start, group.end = control.strength, control.start, control.end
     settings.custom_stages = json.dumps(request.to_json()["stages"])
-    settings.stages = plan_of(request.stages, request.steps, request.controls) or CUSTOM_STAGES
+    settings.stages = plan_of(request.stages, request.steps, request.controls) or choices.CUSTOM_STAGES
 
 
 def use_preset(settings: GrisailleSettings, preset: str) -> None:

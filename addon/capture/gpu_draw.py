@@ -105,7 +105,8 @@ def drawn_offscreen(
             do_color_management=is_shown,
             draw_background=is_shown,
         )
-        with offscreen.bind():
+        bound: Any = offscreen.bind()
+        with bound:
             yield gpu.state.active_framebuffer_get()
     finally:
         offscreen.free()

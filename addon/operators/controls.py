@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import settings
+from .. import choices, settings
 from . import jobs
 from .painting import PaintingOperator
 
@@ -26,7 +26,7 @@ class GRISAILLE_OT_control_preset(bpy.types.Operator):
     bl_label = "Control Preset"
     bl_options = {"REGISTER", "UNDO"}
 
-    preset: bpy.props.EnumProperty(name="Preset", items=settings.PRESET_ITEMS, default="balanced")
+    preset: bpy.props.EnumProperty(name="Preset", items=choices.PRESET_ITEMS, default="balanced")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         settings.use_preset(settings.of(context.scene), self.preset)

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from .. import settings
+from .. import choices, settings
 from . import jobs, start
 from .painting import PaintingOperator
 
@@ -43,18 +43,18 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     )
     reference_strength: bpy.props.FloatProperty(name="Reference Strength", options={"SKIP_SAVE"})
     model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})
-    sampler: bpy.props.EnumProperty(name="Sampler", items=settings.SAMPLER_ITEMS, options={"SKIP_SAVE"})
-    schedule: bpy.props.EnumProperty(name="Schedule", items=settings.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
+    sampler: bpy.props.EnumProperty(name="Sampler", items=choices.SAMPLER_ITEMS, options={"SKIP_SAVE"})
+    schedule: bpy.props.EnumProperty(name="Schedule", items=choices.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
     controls: bpy.props.StringProperty(name="Controls", description='As "depth,normal:0.5"', options={"SKIP_SAVE"})
     preset: bpy.props.EnumProperty(
-        name="Preset", description="How strictly the controls act", items=settings.PRESET_ITEMS, options={"SKIP_SAVE"}
+        name="Preset", description="How strictly the controls act", items=choices.PRESET_ITEMS, options={"SKIP_SAVE"}
     )
     stages: bpy.props.StringProperty(
         name="Stages", description='"one", "details", "polish", or a JSON list of stages', options={"SKIP_SAVE"}
     )
     camera: bpy.props.StringProperty(name="Camera", options={"SKIP_SAVE"})
-    source: bpy.props.EnumProperty(name="View", items=settings.SOURCES, options={"SKIP_SAVE"})
-    destination: bpy.props.EnumProperty(name="Result", items=settings.DESTINATIONS, options={"SKIP_SAVE"})
+    source: bpy.props.EnumProperty(name="View", items=choices.SOURCES, options={"SKIP_SAVE"})
+    destination: bpy.props.EnumProperty(name="Result", items=choices.DESTINATIONS, options={"SKIP_SAVE"})
     filepath: bpy.props.StringProperty(
         name="File", description="A file for the picture, besides the scene", subtype="FILE_PATH", options={"SKIP_SAVE"}
     )

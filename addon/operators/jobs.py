@@ -25,7 +25,7 @@ class Order:
     """What the user asks for, before anything is captured or started.
 
     source: "CAMERA" or "VIEWPORT". camera: an object's name, "" for the scene's camera. line_source: "edges" or
-    "freestyle". destination: see `settings.DESTINATIONS`. output: a file for the picture, or "". image, mask: names of
+    "freestyle". destination: see `choices.DESTINATIONS`. output: a file for the picture, or "". image, mask: names of
     the images that it starts from, where the Request's task does. reference: the name of one to take up, or "".
     """
 

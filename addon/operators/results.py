@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ...backend.wire import FailureError
-from .. import settings, state
+from .. import choices, settings, state
 from ..results import arrivals, history, kept
 from . import jobs
 
@@ -33,12 +33,12 @@ class GRISAILLE_OT_result_apply(_OnResult, bpy.types.Operator):
     bl_label = "Show Result"
     bl_options = {"UNDO"}
 
-    destination: bpy.props.EnumProperty(name="Place", items=settings.DESTINATIONS, options={"SKIP_SAVE"})
+    destination: bpy.props.EnumProperty(name="Place", items=choices.DESTINATIONS, options={"SKIP_SAVE"})
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         chosen = properties.destination  # pyright: ignore[reportAttributeAccessIssue]
-        return next(item[2] for item in settings.DESTINATIONS if item[0] == chosen)
+        return next(item[2] for item in choices.DESTINATIONS if item[0] == chosen)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         entry = self.entry(context)

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from .. import settings
+from .. import choices
 from ..results import arrivals, history
 from . import text
 
@@ -64,7 +64,7 @@ def _draw_verbs(layout: Any) -> None:
     row.operator("grisaille.result_settings", icon="LOOP_BACK")
     row = column.row(align=True)
     row.label(text="Show As")
-    for identifier, _, _, icon, _ in settings.DESTINATIONS:
+    for identifier, _, _, icon, _ in choices.DESTINATIONS:
         row.operator("grisaille.result_apply", text="", icon=icon).destination = identifier
     layout.operator("grisaille.materials_restore")
 

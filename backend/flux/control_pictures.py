@@ -186,13 +186,13 @@ def _enlarged(values: NDArray[np.floating], axis: int, times: int) -> NDArray[np
 
 def blur_picture(colour: Picture, recipe: dict[str, Any]) -> Picture:
     """The colours, blurred."""
-    return _rounded(smoothed(colour, float(recipe["sigma"]) * max(colour.shape[:2])) / 255.0)
+    return _rounded(smoothed(colour.astype(np.float32), float(recipe["sigma"]) * max(colour.shape[:2])) / 255.0)
 
 
-def _luma(colour: Picture, weights: list[float] | None = None) -> Floats:
+def _luma(colour: Floats | Picture, weights: list[float] | None = None) -> Floats:
     """(height, width), 0..255."""
     red, green, blue = weights if weights is not None else RECIPES["grey_luma"]["weights"]
-    return colour @ np.array([red, green, blue], np.float32)
+    return colour.astype(np.float32) @ np.array([red, green, blue], np.float32)
 
 
 def _grey(values: NDArray[np.floating]) -> Picture:

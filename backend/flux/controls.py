@@ -10,6 +10,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
+from torch.nn import Module
 
 from .forward import Conditions, Prepared, Residuals, controlnet_residuals, prepare
 from .latents import pack
@@ -62,7 +63,7 @@ class ControlNetSteering:
         if weight == 0.0:
             return None
         if self.net.device != latents.device:  # it rested, and a sampler went back
-            self.net.to(latents.device)
+            Module.to(self.net, latents.device)
         return controlnet_residuals(self.net, latents, self.condition, self.prepared, call, weight)
 
 
@@ -88,7 +89,7 @@ class RestAfterWindow:
     def residuals(self, latents: Tensor, call: int) -> None:
         for net, last in self.last_calls:
             if call >= last and net.device != self.place:
-                net.to(self.place)
+                Module.to(net, self.place)
 
 
 def control_tokens(net: FluxControlNetModel, vae: AutoencoderKL, picture: NDArray[np.uint8]) -> Tensor:

@@ -6,6 +6,7 @@ They come as bf16 files of 1.5 to 6.6 GB. In Q8_0 a net takes 53 per cent of tha
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
@@ -55,7 +56,9 @@ def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype, weig
 def _empty_net(folder: Path) -> FluxControlNetModel:
     try:
         with without_deprecations(), torch.device("meta"):
-            return FluxControlNetModel.from_config(FluxControlNetModel.load_config(folder, local_files_only=True))
+            config: Any = FluxControlNetModel.load_config(folder, local_files_only=True)
+            net: Any = FluxControlNetModel.from_config(config)
+            return net
     except (OSError, ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
         raise broken(folder, error) from error
 

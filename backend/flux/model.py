@@ -13,6 +13,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
+from torch.nn import Module
 from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
 from ..wire import FailureError, FailureKind, GenerationRequest
@@ -112,7 +113,8 @@ class FluxModel:
         """The net, loaded now or before, on the model's device."""
         if folder not in self.nets:
             self.nets[folder] = load_controlnet(folder, self.device, self.dtype, weights)
-        return self.nets[folder].to(self.device)
+        Module.to(self.nets[folder], self.device)
+        return self.nets[folder]
 
     def read_control(self, folder: Path, net: FluxControlNetModel, picture: Picture) -> Tensor:
         """`control_tokens` of a picture; those of the last few are remembered."""

@@ -57,7 +57,8 @@ def canny(grey: NDArray[np.floating], low: float, high: float) -> Mask:
     padded = np.pad(np.asarray(grey, np.float32), 1, mode="edge")
     rows = padded[:-2] + 2.0 * padded[1:-1] + padded[2:]
     columns = padded[:, :-2] + 2.0 * padded[:, 1:-1] + padded[:, 2:]
-    across, down = rows[:, 2:] - rows[:, :-2], columns[2:] - columns[:-2]
+    across: Floats = np.asarray(rows[:, 2:] - rows[:, :-2], np.float32)
+    down: Floats = np.asarray(columns[2:] - columns[:-2], np.float32)
     strength = np.abs(across) + np.abs(down)
     weak = _is_peak(strength, across, down) & (strength > low)
     return connected(weak, weak & (strength > high))

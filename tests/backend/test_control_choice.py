@@ -82,7 +82,7 @@ def test_every_kind_has_a_picture_and_a_net_to_name() -> None:
 def test_the_first_net_that_knows_a_kind_is_asked() -> None:
     first, second = net("first", "depth"), net("second", "depth", "normal")
     choices = choose_nets(["normal", "depth"], [first, second], "m")
-    assert [(c.kind, c.drawn_as, c.net.folder.name, c.note) for c in choices] == [
+    assert [(c.kind, c.drawn_as, c.net and c.net.folder.name, c.note) for c in choices] == [
         ("normal", "normal", "second", ""),
         ("depth", "depth", "first", ""),
     ]

@@ -137,6 +137,7 @@ def test_a_net_leaves_the_device_after_its_window_and_the_picture_stays(model: F
     request = replace(REQUEST, steps=6)
     controls = control_inputs(folder, [("depth", 0.7, 0.0, 0.5), ("line", 0.6, 0.0, 0.34)])
     place = controls[0].folder
+    assert place is not None
     tokens, picture = ours(model, request, controls)
     model.net_rest = torch.device("meta")
     try:
