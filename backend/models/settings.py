@@ -47,7 +47,7 @@ MODEL_VARIANTS = {
         "black-forest-labs/FLUX.1-Depth-dev", 30, 10.0, NON_COMMERCIAL, "depth", 128, recipe="depth_near_white"
     ),
     "canny-dev": ModelVariant(
-        "black-forest-labs/FLUX.1-Canny-dev", 50, 30.0, NON_COMMERCIAL, "canny", 128, recipe="line_white_on_black"
+        "black-forest-labs/FLUX.1-Canny-dev", 50, 30.0, NON_COMMERCIAL, "canny", 128, recipe="canny_white_on_black"
     ),
     "fill-dev": ModelVariant(
         "black-forest-labs/FLUX.1-Fill-dev", 50, 30.0, NON_COMMERCIAL, "mask", 384, tasks=("inpaint",)

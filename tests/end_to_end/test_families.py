@@ -14,7 +14,7 @@ from tests.addon.fakes import ops
 from tests.end_to_end.conftest import ROOT
 from tests.end_to_end.test_spine import history, pixels
 
-VARIANTS = ("depth-dev", "fill-dev", "kontext-dev", "redux-dev")
+VARIANTS = ("depth-dev", "canny-dev", "fill-dev", "kontext-dev", "redux-dev")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,15 @@ def test_depth(families: None, ready: Any) -> None:
     assert np.abs(painted() - with_depth).mean() > 0.005
     with pytest.raises(RuntimeError, match="whole and in all steps"):
         ops().generate(seed=1, model="random-depth-dev", controls="depth:0.5")
+
+
+def test_canny(families: None, ready: Any) -> None:
+    ops().generate(seed=1, model="random-canny-dev", controls="canny:1")
+    with_canny = painted()
+    ops().generate(seed=1, model="random-canny-dev", controls="canny:1,depth")
+    assert with_canny.std() > 0.02 and np.abs(painted() - with_canny).mean() > 0.005
+    with pytest.raises(RuntimeError, match="paints from a canny map"):
+        ops().generate(seed=1, model="random-canny-dev", controls="depth")
 
 
 def test_fill(families: None, ready: Any, photo: Any) -> None:

@@ -78,6 +78,27 @@ def test_generate_leaves_a_packed_picture_that_survives_saving(ready: Any, data_
     assert not list((data_folder / "results").iterdir()), "the saved file holds it now"
 
 
+def test_every_sampler_and_schedule_paints(ready: Any) -> None:
+    request = module("backend.wire.request")
+    pairs = [(sampler, "simple") for sampler in request.SAMPLERS]
+    pairs += [("euler", schedule) for schedule in request.SCHEDULES[1:]]
+    for sampler, schedule in pairs:
+        assert ops().generate(seed=7, controls="depth", sampler=sampler, schedule=schedule) == {"FINISHED"}
+    made = {bytes(entry.image.packed_file.data) for entry in history()}
+    assert len(made) == len(pairs), "each goes its own way"
+
+
+def test_four_controls_guide_at_once_as_a_preset_says(ready: Any) -> None:
+    assert ops().generate(seed=7, controls="depth,normal,canny,tile", preset="exact") == {"FINISHED"}
+    controls = json.loads(history()[-1].request)["controls"]
+    presets = module("backend.wire.presets").PRESETS["exact"].values
+    assert [(c["kind"], (c["strength"], c["start"], c["end"])) for c in controls] == [
+        (kind, presets[kind]) for kind in ("depth", "normal", "canny", "tile")
+    ]
+    with pytest.raises(RuntimeError, match="5 controls are on"):
+        ops().generate(seed=7, controls="depth,normal,canny,tile,grey")
+
+
 def test_stages_make_a_picture_of_the_whole_size(ready: Any) -> None:
     stages = '[{"scale": 0.5, "steps": 2}, {"steps": 2, "strength": 0.6, "controls": [{"kind": "depth"}]}]'
     for text in (stages, "one"):
