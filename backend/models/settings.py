@@ -124,6 +124,9 @@ CONTROLNETS = {
         "jasperai/Flux.1-dev-Controlnet-Upscaler", {"tile": None}, 0.6, 1.0, 3.58, is_guess=True
     ),
     "shakker-depth": ControlNetFamily("Shakker-Labs/FLUX.1-dev-ControlNet-Depth", {"depth": None}, 0.5, 1.0, 3.19),
+    "shakker-pose": ControlNetFamily(
+        "Shakker-Labs/FLUX.1-dev-ControlNet-Pose", {"pose": None}, 0.7, 1.0, 0.0, is_guess=True
+    ),
     "promeai-line": ControlNetFamily(
         "promeai/FLUX.1-controlnet-lineart-promeai", {"line": None}, 0.6, 1.0, 0.0, is_guess=True
     ),
