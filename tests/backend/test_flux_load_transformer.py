@@ -76,7 +76,9 @@ def load(path: Path, config_path: Path, dtype: torch.dtype = torch.float32) -> L
     return load_transformer(path, config_path, CPU, dtype)
 
 
-def from_bfl(tensors: dict[str, torch.Tensor], plain: FluxTransformer2DModel) -> dict[str, torch.Tensor]:
+def from_bfl(
+    tensors: dict[str, torch.Tensor], plain: FluxTransformer2DModel, config: dict[str, Any] = CONFIG
+) -> dict[str, torch.Tensor]:
     """The reference's weights under diffusers' names: where `bfl_tensors` takes each number from, taken backwards.
 
     Found by sending row numbers through it, so that a fault in our own name table cannot hide.
@@ -90,7 +92,7 @@ def from_bfl(tensors: dict[str, torch.Tensor], plain: FluxTransformer2DModel) ->
         offset += len(tensor)
     found = {name: torch.empty_like(tensor) for name, tensor in state.items()}
     owner = {start + index: (name, index) for name, start in starts.items() for index in range(len(state[name]))}
-    for target, numbers in bfl_tensors(numbered, CONFIG).items():
+    for target, numbers in bfl_tensors(numbered, config).items():
         for place, number in enumerate(numbers.tolist()):
             name, index = owner[int(number)]
             found[name][index] = tensors[target][place]
