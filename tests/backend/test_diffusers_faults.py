@@ -186,7 +186,7 @@ def test_b10_nets_that_read_pixels_do_not_mix_with_others(
     assert torch.isfinite(tokens).all()
 
 
-@pytest.mark.parametrize("kinds", [CONTROL_KINDS[:4], CONTROL_KINDS[4:]])
+@pytest.mark.parametrize("kinds", [CONTROL_KINDS[:4], CONTROL_KINDS[4:8], CONTROL_KINDS[8:]])
 def test_requests_with_every_control_run(production: Any, kinds: tuple[str, ...]) -> None:
     from tests.backend.samples import made, run
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,13 @@ VARIANTS = ("depth-dev", "canny-dev", "fill-dev", "kontext-dev", "redux-dev")
 
 
 @pytest.fixture(scope="module")
-def families(models: Path, backend_python: Path) -> None:
-    """A random model of each family, in the models folder."""
+def families(models: Path, backend_python: Path) -> Iterator[None]:
+    """A random model of each family, in the models folder for as long as these tests run: others take the first."""
     command = [backend_python, "-m", "tools.random_model", str(models), "--variant", *VARIANTS]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    yield
+    for variant in VARIANTS:
+        shutil.rmtree(models / f"random-{variant}")
 
 
 @pytest.fixture
