@@ -18,6 +18,17 @@ LINE_SOURCES = (
     ("EDGES", "Depth and Normal Edges", "Lines where depth or normals jump; takes milliseconds"),
     ("FREESTYLE", "Freestyle", "Freestyle's strokes; takes seconds for each ten thousand faces. From the camera only"),
 )
+CONTROL_LABELS = {
+    "depth": "Depth",
+    "normal": "Normal",
+    "line": "Line Art",
+    "pose": "Pose",
+    "canny": "Canny",
+    "soft_edge": "Soft Edge",
+    "grey": "Grey",
+    "tile": "Tile",
+    "blur": "Blur",
+}
 PRESET_ITEMS = tuple((name, preset.title, preset.description) for name, preset in PRESETS.items())
 DESTINATIONS = (
     ("IMAGE_EDITOR", "Image Editor", "Show the picture in an open Image Editor", "IMAGE", 0),

@@ -11,7 +11,7 @@ import bpy
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
 from ..backend.wire.presets import preset_control, with_preset
-from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength, spoken
+from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength
 from ..backend.wire.stages import parse_stages, plan_of
 from . import choices, preferences, state
 
@@ -81,11 +81,11 @@ def _set_model(settings: GrisailleSettings, value: int) -> None:
 
 
 def _control(kind: str) -> Any:
-    return bpy.props.PointerProperty(type=GrisailleControl, name=spoken(kind).title())
+    return bpy.props.PointerProperty(type=GrisailleControl, name=choices.CONTROL_LABELS[kind])
 
 
 def _use(kind: str, description: str) -> Any:
-    return bpy.props.BoolProperty(name=spoken(kind).title(), description=description, default=kind == "depth")
+    return bpy.props.BoolProperty(name=choices.CONTROL_LABELS[kind], description=description, default=kind == "depth")
 
 
 class GrisailleSettings(bpy.types.PropertyGroup):

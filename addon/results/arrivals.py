@@ -10,6 +10,7 @@ from bpy.app.handlers import persistent
 
 from ...backend.wire import Failure, FailureError, FailureKind
 from .. import state
+from ..choices import CONTROL_LABELS
 from . import files, history, images, kept, origin, placement, preview
 
 if TYPE_CHECKING:
@@ -17,17 +18,6 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 0.1
 IDLE_SECONDS = 1.0
-CONTROL_NAMES = {
-    "depth": "Grisaille Depth",
-    "normal": "Grisaille Normal",
-    "line": "Grisaille Line Art",
-    "pose": "Grisaille Pose",
-    "canny": "Grisaille Canny",
-    "soft_edge": "Grisaille Soft Edge",
-    "grey": "Grisaille Grey",
-    "tile": "Grisaille Tile",
-    "blur": "Grisaille Blur",
-}
 
 
 def pump() -> bool:
@@ -99,7 +89,7 @@ def receive(
 
 def show_controls(result: GenerationResult) -> list[bpy.types.Image]:
     """The pictures that the ControlNets get, as images, shown where Image Editors are open."""
-    shown = [images.replace(CONTROL_NAMES[kind], png) for kind, png in result.control_pngs.items()]
+    shown = [images.replace(f"Grisaille {CONTROL_LABELS[kind]}", png) for kind, png in result.control_pngs.items()]
     images.show(shown)
     state.get().control_note = str(result.plan.get("note", ""))
     return shown

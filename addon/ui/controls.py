@@ -7,20 +7,8 @@ from typing import Any
 import bpy
 
 from ...backend.wire import CONTROL_KINDS
-from .. import settings, state
+from .. import choices, settings, state
 from . import text
-
-LABELS = {
-    "depth": "Depth",
-    "normal": "Normal",
-    "line": "Line Art",
-    "pose": "Pose",
-    "canny": "Canny",
-    "soft_edge": "Soft Edge",
-    "grey": "Grey",
-    "tile": "Tile",
-    "blur": "Blur",
-}
 
 
 class GRISAILLE_PT_controls(bpy.types.Panel):
@@ -38,7 +26,7 @@ class GRISAILLE_PT_controls(bpy.types.Panel):
         column = layout.column(align=True)
         for kind in CONTROL_KINDS:
             row = column.row(align=True)
-            row.prop(chosen, f"use_{kind}", text=LABELS[kind])
+            row.prop(chosen, f"use_{kind}", text=choices.CONTROL_LABELS[kind])
             strength = row.row(align=True)
             strength.active = kind in on
             strength.prop(getattr(chosen, kind), "strength", text="")
@@ -67,6 +55,6 @@ def _draw_timing(layout: Any, chosen: settings.GrisailleSettings, kinds: list[st
         return
     for kind in kinds:
         row = body.row(align=True)
-        row.label(text=LABELS[kind])
+        row.label(text=choices.CONTROL_LABELS[kind])
         row.prop(getattr(chosen, kind), "start", text="")
         row.prop(getattr(chosen, kind), "end", text="")

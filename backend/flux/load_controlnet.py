@@ -12,10 +12,9 @@ import torch
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from gguf import GGMLQuantizationType
 
-from ..wire import FailureError, FailureKind
 from .dequantise import FLOAT_DTYPES, dequantise
 from .gguf_file import TENSOR_TYPES, read_gguf
-from .load_parts import broken, load_part, require, without_deprecations
+from .load_parts import broken, load_part, only_gguf, require, without_deprecations
 from .pack_weights import pack_weights
 from .place_weights import Source, place_weights
 from .safetensors_file import INDEX_ENDING, read_safetensors
@@ -34,19 +33,12 @@ def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype, weig
     weights: a number format of GGUF to pack the blocks' weights in; "" for as they are. A GGUF file stays as it is.
     Raises `FailureError`.
     """
-    found = sorted(folder.glob("*.gguf"))
-    if not found and not weights:
+    found = only_gguf(folder)
+    if found is None and not weights:
         return load_part(FluxControlNetModel, folder, device, dtype)
-    if len(found) > 1:
-        raise FailureError.of(
-            FailureKind.MODEL_BROKEN,
-            f"The folder {folder.name} holds {len(found)} GGUF files.",
-            "Leave the one that is to be used.",
-            ", ".join(path.name for path in found),
-        )
     require(folder, "config.json")
     model = _empty_net(folder)
-    file = read_gguf(found[0]) if found else read_safetensors(_safetensors(folder))
+    file = read_gguf(found) if found else read_safetensors(_safetensors(folder))
     tensors = file.tensors if found else {name: _packed(one, weights, device) for name, one in file.tensors.items()}
     pieces = {name: [Source(one, Piece(name, 0, one.shape[0], name))] for name, one in tensors.items()}
     place_weights(WeightFile(file.path, file.metadata, tensors), model, pieces, device, dtype)

@@ -124,6 +124,19 @@ def require(folder: Path, *patterns: str) -> None:
             )
 
 
+def only_gguf(folder: Path) -> Path | None:
+    """The GGUF file in the folder, None where there is none. Raises `FailureError` (model_broken) on several."""
+    found = sorted(folder.glob("*.gguf"))
+    if len(found) > 1:
+        raise FailureError.of(
+            FailureKind.MODEL_BROKEN,
+            f"The folder {folder.name} holds {len(found)} GGUF files.",
+            "Leave the one that is to be used.",
+            ", ".join(path.name for path in found),
+        )
+    return found[0] if found else None
+
+
 def broken(folder: Path, error: Exception) -> FailureError:
     return FailureError.of(
         FailureKind.MODEL_BROKEN,

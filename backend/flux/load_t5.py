@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from transformers import T5Config, T5EncoderModel
 
-from ..wire import FailureError, FailureKind
 from .gguf_file import read_gguf
-from .load_parts import broken, load_part, require
+from .load_parts import broken, load_part, only_gguf, require
 from .place_weights import Source, place_weights, unsupported
 from .transformer_names import Piece
 from .weight_file import WeightFile
@@ -37,18 +36,11 @@ BLOCK = re.compile(r"enc\.blk\.(\d+)\.(\w+)\.weight")
 
 def load_t5(folder: Path, device: torch.device, dtype: torch.dtype) -> T5EncoderModel:
     """The encoder from config.json and either a GGUF file or safetensors in `folder`. Raises `FailureError`."""
-    files = sorted(folder.glob("*.gguf"))
-    if not files:
+    packed = only_gguf(folder)
+    if packed is None:
         return load_part(T5EncoderModel, folder, device, dtype)
-    if len(files) > 1:
-        raise FailureError.of(
-            FailureKind.MODEL_BROKEN,
-            f"The folder {folder.name} holds {len(files)} GGUF files.",
-            "Leave the one that is to be used.",
-            ", ".join(path.name for path in files),
-        )
     require(folder, "config.json")
-    file = read_gguf(files[0])
+    file = read_gguf(packed)
     model = _empty_model(folder)
     # The encoder reads the same table, under a name of its own: one layer before the weights come, and one after.
     model.set_input_embeddings(model.shared)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
 
+Key = TypeVar("Key")
+Made = TypeVar("Made")
 PROMPTS_KEPT = 8
 CONTROLS_KEPT = 12
 without_gradients = torch.inference_mode
@@ -121,12 +123,7 @@ class FluxModel:
         # The VAE makes the same of a picture for every net; a net that reads pixels makes its own.
         reader = "vae" if net.input_hint_block is None else str(folder)
         key = (reader, hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest())
-        if key not in self.control_latents:
-            self.control_latents[key] = control_tokens(net, self.vae, picture)
-        self.control_latents.move_to_end(key)
-        while len(self.control_latents) > CONTROLS_KEPT:
-            self.control_latents.popitem(last=False)
-        return self.control_latents[key]
+        return _remembered(self.control_latents, key, CONTROLS_KEPT, lambda: control_tokens(net, self.vae, picture))
 
     def encode_reference(self, picture: Picture) -> Tensor:
         """(rows, columns, 3) uint8 -> (1, patches, T5 width); Redux is loaded when it is first asked."""
@@ -137,13 +134,12 @@ class FluxModel:
 
     def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
         """text and pooled in the model's dtype; the last few prompts are remembered."""
-        if prompt not in self.prompts:
+
+        def encoded() -> tuple[Tensor, Tensor]:
             text, pooled = self.text.encode(prompt)
-            self.prompts[prompt] = (text.to(self.device, self.dtype), pooled.to(self.device, self.dtype))
-        self.prompts.move_to_end(prompt)
-        while len(self.prompts) > PROMPTS_KEPT:
-            self.prompts.popitem(last=False)
-        return self.prompts[prompt]
+            return text.to(self.device, self.dtype), pooled.to(self.device, self.dtype)
+
+        return _remembered(self.prompts, prompt, PROMPTS_KEPT, encoded)
 
     def plan(self) -> dict[str, Any]:
         """The settings that decide the pixels beside the Request."""
@@ -311,6 +307,16 @@ class PictureJob:
             # What may not change at all is the artist's own pixels, not what the VAE makes of them.
             pixels[self.is_kept] = self.original[self.is_kept]
         return pixels
+
+
+def _remembered(cache: OrderedDict[Key, Made], key: Key, most: int, make: Callable[[], Made]) -> Made:
+    """What `make` makes, now or before; the cache keeps the `most` that were asked for last."""
+    if key not in cache:
+        cache[key] = make()
+    cache.move_to_end(key)
+    while len(cache) > most:
+        cache.popitem(last=False)
+    return cache[key]
 
 
 def _values(picture: Picture) -> Tensor:

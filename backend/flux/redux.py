@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ class Redux:
 
         The whole picture is squeezed into SigLIP's square, as in its own image processor (bicubic, -1..1).
         """
-        side = int(self.encoder.config.image_size)  # pyright: ignore[reportArgumentType]
+        config: Any = self.encoder.config
+        side = int(config.image_size)
         square = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
         values = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 127.5 - 1.0
         patches = self.encoder(pixel_values=values.to(self.encoder.device, self.encoder.dtype)).last_hidden_state

@@ -60,11 +60,7 @@ class ControlChoice:
 def model_kinds(family: str) -> dict[str, dict[str, Any]]:
     """What a model.json says of a net of this family in CONTROLNETS: each kind's mode and the recipe of its picture."""
     modes = CONTROLNETS[family].modes
-    return {
-        kind: {"mode": modes[kind], "picture": PICTURES_OF.get((family, kind), PICTURES[kind])}
-        for kind in modes
-        if kind in PICTURES
-    }
+    return {kind: {"mode": modes[kind], "picture": PICTURES_OF.get((family, kind), PICTURES[kind])} for kind in modes}
 
 
 def choose_nets(

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import bpy
 
 ANIMALS = ("basic_quadruped", "cat", "horse", "wolf", "bird", "shark")
 
 
-def add(name: str) -> None:
-    getattr(bpy.ops.object, f"armature_{name}_metarig_add")()
-    bpy.context.object.name = name  # pyright: ignore[reportOptionalMemberAccess]
+def make(operator: Any, name: str) -> None:
+    """Names what the operator leaves active."""
+    operator()
+    made: Any = bpy.context.object
+    made.name = name
 
 
 def main(path: str) -> None:
@@ -23,11 +26,10 @@ def main(path: str) -> None:
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     assert addon_utils.enable("rigify", default_set=True) is not None
-    for animal in ANIMALS:
-        add(animal)
-    add("human")
-    bpy.ops.pose.rigify_generate()  # pyright: ignore[reportAttributeAccessIssue]
-    bpy.context.object.name = "generated"  # pyright: ignore[reportOptionalMemberAccess]
+    for name in (*ANIMALS, "human"):
+        make(getattr(bpy.ops.object, f"armature_{name}_metarig_add"), name)
+    pose: Any = bpy.ops.pose
+    make(pose.rigify_generate, "generated")
     bpy.ops.wm.save_as_mainfile(filepath=path)
 
 

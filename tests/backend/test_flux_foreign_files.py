@@ -13,7 +13,7 @@ from diffusers import FluxTransformer2DModel
 from gguf.quants import dequantize
 
 from backend.flux.load_transformer import load_transformer
-from tests.backend.test_flux_load_transformer import from_bfl
+from tests.backend.test_flux_load_transformer import from_bfl, inputs
 from tests.backend.write_foreign_files import SMALL, TYPES
 
 FOLDER = Path(__file__).parent / "foreign"
@@ -41,17 +41,7 @@ def test_it_computes_what_its_weights_say(tmp_path: Path, name: str) -> None:
     }
     reference = FluxTransformer2DModel(**SMALL).eval()
     reference.load_state_dict(from_bfl(meant, reference, SMALL))
-    generator = torch.Generator().manual_seed(0)
-    given = {
-        "hidden_states": torch.randn(1, 24, 64, generator=generator),
-        "encoder_hidden_states": torch.randn(1, 8, 64, generator=generator),
-        "pooled_projections": torch.randn(1, 64, generator=generator),
-        "timestep": torch.tensor([0.6]),
-        "guidance": torch.tensor([3.5]),
-        "img_ids": torch.randint(0, 6, (24, 3), generator=generator).float(),
-        "txt_ids": torch.zeros(8, 3),
-        "return_dict": False,
-    }
+    given = inputs(SMALL)
     with torch.no_grad():
         wanted = reference(**given)[0]
         assert wanted.std() > 1e-3

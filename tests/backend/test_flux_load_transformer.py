@@ -58,12 +58,12 @@ def write(path: Path, packed: Packed, architecture: str = "flux", prefix: str = 
     return path
 
 
-def inputs() -> dict[str, Any]:
+def inputs(config: dict[str, Any] = CONFIG) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     return {
         "hidden_states": torch.randn(1, 24, 64, generator=generator),
-        "encoder_hidden_states": torch.randn(1, 8, 256, generator=generator),
-        "pooled_projections": torch.randn(1, 256, generator=generator),
+        "encoder_hidden_states": torch.randn(1, 8, config["joint_attention_dim"], generator=generator),
+        "pooled_projections": torch.randn(1, config["pooled_projection_dim"], generator=generator),
         "timestep": torch.tensor([0.6]),
         "guidance": torch.tensor([3.5]),
         "img_ids": torch.randint(0, 6, (24, 3), generator=generator).float(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -117,9 +119,9 @@ def test_the_last_person_lies_on_top() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["unknown", {}, {"radius": 0.01}, {"radius": "thick", "limb_light": 1}])
-def test_a_recipe_that_is_none_is_a_sentence(recipe: object) -> None:
+def test_a_recipe_that_is_none_is_a_sentence(recipe: Any) -> None:
     with pytest.raises(FailureError) as caught:
-        control_picture(ControlMaps(pose=pose(nose=(0.5, 0.5))), "pose", recipe, (64, 64))  # type: ignore[arg-type]
+        control_picture(ControlMaps(pose=pose(nose=(0.5, 0.5))), "pose", recipe, (64, 64))
     assert caught.value.failure.kind == FailureKind.MODEL_BROKEN
 
 
