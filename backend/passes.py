@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .wire import GenerationRequest, Stage
+from .wire import ControlMaps, GenerationRequest, Stage
 from .wire.request import SEED_MAX, SIZE_MIN, SIZE_MULTIPLE
 
 if TYPE_CHECKING:
@@ -91,6 +91,29 @@ def resized_mask(mask: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np
         return mask
     scaled = np.array(Image.fromarray(mask).resize(size, Image.Resampling.BOX))
     return scaled.clip(0.0, 1.0)
+
+
+def maps_at(maps: ControlMaps, size: tuple[int, int]) -> ControlMaps:
+    """What controls are drawn from, at another size (width, height), so that a line is as bright there, and as thin.
+
+    Depth and normals are those of the nearest pixels: between a thing and the sky there is nothing.
+    """
+    import numpy as np
+
+    def nearest(array: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        if array is None:
+            return None
+        places = [
+            ((np.arange(n) + 0.5) * old / n).astype(np.intp) for n, old in zip(size[::-1], array.shape, strict=False)
+        ]
+        return np.ascontiguousarray(array[np.ix_(*places)])
+
+    line = maps.line
+    if line is not None:
+        for axis, n in enumerate(size[::-1]):
+            line = np.maximum.reduceat(line, np.arange(n) * line.shape[axis] // n, axis=axis)
+    colour = resized(maps.colour, size) if maps.colour is not None else None
+    return ControlMaps(nearest(maps.depth), nearest(maps.normal), line, colour, maps.pose)
 
 
 def next_image(

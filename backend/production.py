@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .failures import failure_of
 from .models import ControlChoice, ModelFolder, check_family, choose_nets, find_model, model_names
-from .passes import Pass, next_image, passes_of, resized, resized_mask
+from .passes import Pass, maps_at, next_image, passes_of, resized, resized_mask
 from .provenance import WeightDigests, encode_png, map_digests, provenance
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
 from .wire.request import SOURCES_OF, sources_of
@@ -187,8 +187,9 @@ class Production:
             pixels: NDArray[np.uint8] | None = None
             for one in passes:
                 job.done, job.share = one.done, one.share
-                sized = {kind: resized(picture, one.size) for kind, picture in pictures.items()}
-                picture_job = PictureJob(model, one.request, _control_inputs(one.request, choices, sized))
+                is_whole = one.size == (request.width, request.height)
+                drawn = pictures if is_whole else _control_pictures(choices, maps_at(maps, one.size), one.size)
+                picture_job = PictureJob(model, one.request, _control_inputs(one.request, choices, drawn))
                 pixels = _make(picture_job, job, _sources_of(one, maps, pixels))
             assert pixels is not None  # there is always a pass
         with job.stage("saving"):

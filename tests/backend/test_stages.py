@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.passes import next_image, passes_of, resized_mask
+from backend.flux.control_pictures import control_picture
+from backend.models.control_choice import PICTURES
+from backend.passes import maps_at, next_image, passes_of, resized_mask
 from backend.production import Production
 from backend.wire import Control, ControlMaps, FailureError, FailureKind, GenerationRequest, Progress, Stage
 from backend.wire.request import SEED_MAX
@@ -117,6 +119,24 @@ def test_a_smaller_mask_is_not_freer_than_the_mask() -> None:
     assert 0.0 < small[0, 32] < 1.0 and small[:, 33:].min() == 1.0
     picture = next_image(np.full((48, 64, 3), 9, np.uint8), (64, 48), np.zeros((96, 128, 3), np.uint8), small)
     assert picture[0, 31, 0] == 0 and picture[0, 32, 0] == 9
+
+
+@pytest.mark.parametrize("size", [(64, 48), (96, 64), (128, 96)])
+def test_what_is_drawn_smaller_is_drawn_as_clearly(size: tuple[int, int]) -> None:
+    """A thin line stays white, an edge of depth an edge, and normals keep their length."""
+    maps = make_maps(128, 96)
+    line = np.zeros((96, 128), np.float32)
+    line[50], line[:, 77] = 1.0, 1.0
+    small = maps_at(replace(maps, line=line), size)
+    small.check(*size)
+    assert small.line is not None and small.depth is not None and small.normal is not None
+    assert (small.line.max(0) == 1.0).all() and (small.line.max(1) == 1.0).all()
+    assert small.line.mean() < 2.2 * line.mean() * 128 / size[0]
+    assert set(np.unique(small.depth)) <= set(np.unique(maps.depth)) and np.isinf(small.depth).any()
+    assert set(np.unique(np.linalg.norm(small.normal, axis=2).round(5))) == {0.0, 1.0}
+    assert small.pose is maps.pose
+    for kind in ("line", "canny"):
+        assert control_picture(small, kind, PICTURES[kind]).max() == 255
 
 
 @pytest.mark.parametrize(
