@@ -27,6 +27,8 @@ def main(archive: str) -> None:
     job = state.get().jobs[job_id]
     while job.progress is None or job.progress.step < 1:
         arrivals.pump()
+        if job_id not in state.get().jobs:
+            sys.exit(f"the job ended before it was killed: {state.get().failure}")
         time.sleep(0.02)
     sys.stdout.write("\n" + json.dumps({"backend": state.get().link.backend_pid}) + "\n")
     sys.stdout.flush()
