@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from backend.production import Production
-from backend.provenance import version
+from backend.production.provenance import version
 from backend.wire import Control, ControlMaps, FailureKind, GenerationRequest, Progress
 from tests.backend.samples import failed, made, make_maps, pixels, run, texts_of
 

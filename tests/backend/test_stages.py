@@ -10,8 +10,8 @@ import pytest
 
 from backend.flux.control_pictures import control_picture
 from backend.models.control_choice import PICTURES
-from backend.passes import maps_at, next_image, passes_of, resized_mask
 from backend.production import Production
+from backend.production.passes import maps_at, next_image, passes_of, resized_mask
 from backend.wire import Control, ControlMaps, FailureError, FailureKind, GenerationRequest, Progress, Stage
 from backend.wire.request import SEED_MAX
 from backend.wire.stages import STAGE_PLANS, parse_stages, plan_of, planned_stages

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .wire import ControlMaps, GenerationRequest, Stage
-from .wire.request import SEED_MAX, SIZE_MIN, SIZE_MULTIPLE
+from ..wire import ControlMaps, GenerationRequest, Stage
+from ..wire.request import SEED_MAX, SIZE_MIN, SIZE_MULTIPLE
 
 if TYPE_CHECKING:
     import numpy as np

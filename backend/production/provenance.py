@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .wire import ControlMaps, GenerationRequest
+from ..wire import ControlMaps, GenerationRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ PNG_LEVEL = 4
 @cache
 def version() -> str:
     """Grisaille's version, from the manifest that lies beside this package, in the repository and when installed."""
-    manifest = Path(__file__).resolve().parent.parent / "blender_manifest.toml"
+    manifest = Path(__file__).resolve().parents[2] / "blender_manifest.toml"
     return tomllib.loads(manifest.read_text(encoding="utf-8"))["version"]
 
 
