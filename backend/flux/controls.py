@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import Module
 
 from .forward import Conditions, Prepared, Residuals, controlnet_residuals, prepare
 from .latents import pack
+from .modulation import looked_up
 from .vae import encode
 
 if TYPE_CHECKING:
@@ -90,6 +92,23 @@ class RestAfterWindow:
         for net, last in self.last_calls:
             if call >= last and net.device != self.place:
                 Module.to(net, self.place)
+
+
+def tabulated(
+    controls: Sequence[ControlNetSteering], stack: ExitStack, rest: torch.device | None
+) -> list[ControlNetSteering]:
+    """The same controls, with their nets' adaLN looked up until the stack ends. Those that share a net share tables.
+
+    rest: where those layers' weights go meanwhile, or None.
+    """
+    by_net: dict[int, list[ControlNetSteering]] = {}
+    for control in controls:
+        by_net.setdefault(id(control.net), []).append(control)
+    found: dict[int, ControlNetSteering] = {}
+    for sharing in by_net.values():
+        prepared = stack.enter_context(looked_up(sharing[0].net, [control.prepared for control in sharing], rest))
+        found.update((id(old), replace(old, prepared=new)) for old, new in zip(sharing, prepared, strict=True))
+    return [found[id(control)] for control in controls]
 
 
 def control_tokens(net: FluxControlNetModel, vae: AutoencoderKL, picture: NDArray[np.uint8]) -> Tensor:

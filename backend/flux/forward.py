@@ -32,7 +32,8 @@ class Conditions:
 class Prepared:
     """One net's view of the Conditions.
 
-    text: (1, text tokens, width). rotary: cos and sin, (text + image tokens, head size). modulation: (calls, width).
+    text: (1, text tokens, width). rotary: cos and sin, (text + image tokens, head size). modulation: (calls, width), or
+    (calls,) whole numbers while the net looks them up (`modulation.looked_up`).
     """
 
     text: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 from ..wire import FailureError, FailureKind, GenerationRequest
 from ..wire.request import is_from_picture
 from .control_lora import apply_control_lora
-from .controls import ControlNetSteering, RestAfterWindow, Steering, control_tokens, step_weights
+from .controls import ControlNetSteering, RestAfterWindow, Steering, control_tokens, step_weights, tabulated
 from .denoise import Guides, Negative, denoise
 from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, control_channels, fill_channels
@@ -29,6 +30,7 @@ from .load_parts import load_part, load_shift, load_tokenizer
 from .load_t5 import load_t5
 from .load_transformer import LoadedTransformer, load_transformer
 from .memory import net_rest, total_memory
+from .modulation import looked_up
 from .preview import fit_latent_colours, preview
 from .redux import Redux, load_redux, with_reference
 from .samplers import SAMPLERS, Calls
@@ -270,19 +272,22 @@ class PictureJob:
     def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
         net = self.model.transformer.model
-        negative = Negative(self._prepared(self.negative), self.request.true_cfg) if self.negative else None
-        steering: list[Steering] = [*self.steering]
-        if self.model.net_rest is not None:
-            steering.append(RestAfterWindow.of(self.steering, self.model.net_rest))
-        self.tokens = denoise(
-            net,
-            self.start(),
-            self.sigmas,
-            Guides(self._prepared(self.conditions), negative, steering, self.source, self.joined),
-            SAMPLERS[self.request.sampler],
-            on_step,
-            self.step_noise,
-        )
+        prompts = [self._prepared(one) for one in (self.conditions, self.negative) if one is not None]
+        with ExitStack() as stack:
+            prompt, *away = stack.enter_context(looked_up(net, prompts, self.model.net_rest))
+            steering: list[Steering] = [*tabulated(self.steering, stack, self.model.net_rest)]
+            if self.model.net_rest is not None:
+                steering.append(RestAfterWindow.of(self.steering, self.model.net_rest))
+            negative = Negative(away[0], self.request.true_cfg) if away else None
+            self.tokens = denoise(
+                net,
+                self.start(),
+                self.sigmas,
+                Guides(prompt, negative, steering, self.source, self.joined),
+                SAMPLERS[self.request.sampler],
+                on_step,
+                self.step_noise,
+            )
         if not torch.isfinite(self.tokens).all():
             raise FailureError.of(
                 FailureKind.MODEL_BROKEN,
