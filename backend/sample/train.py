@@ -1,7 +1,7 @@
 """Makes the sample model from nothing:  python -m backend.sample.train --preset cpu
 
 Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, polish, detail,
-guidance, style, export. Look at the contact sheets in the work folder while it runs.
+looks, guidance, style, export. Look at the contact sheets in the work folder while it runs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .dataset import make_dataset
 from .export import export_model
 from .flow import DETAIL_MEAN, SIGMA_MEAN, Batches, Painter, train_control, train_flow, train_guidance
 from .latent_data import encode_dataset, load_latents
+from .looks import labelled_scenes, train_latent_judge, train_looks
 from .painting import draw_sheet, save_sheet
 from .style import FILE, train_style
 from .text import make_encoders, train_text
@@ -59,6 +60,8 @@ class Preset:
     flow: Stage
     polish: Stage
     detail: Stage
+    judge: Stage
+    looks: Stage
     guidance: Stage
     style: Stage
 
@@ -67,16 +70,19 @@ PRESETS = {
     "cpu": Preset(
         1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
         Stage("flow", 5000, 1.2e-3, 150), Stage("polish", 7000, 1e-3, 150), Stage("detail", 6000, 1e-3, 150),
+        Stage("latent-judge", 900, 2e-3), Stage("looks", 450, 4e-4, 30),
         Stage("guidance", 400, 4e-4, 30), Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(
         8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("control", 6000, 2e-3, 200),
         Stage("flow", 20000, 1.5e-3, 500), Stage("polish", 10000, 1e-3, 200), Stage("detail", 10000, 1e-3, 200),
+        Stage("latent-judge", 3000, 2e-3), Stage("looks", 4000, 4e-4, 50),
         Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
     ),
     "try": Preset(
         0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("control", 2, 1e-3, 2),
         Stage("flow", 4, 1e-3, 2), Stage("polish", 2, 1e-3, 2), Stage("detail", 2, 1e-3, 2),
+        Stage("latent-judge", 2, 2e-3), Stage("looks", 2, 4e-4, 2),
         Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
     ),
 }  # fmt: skip
@@ -164,7 +170,14 @@ class Training:
         whole, show = self._batches(encoders, 0), self._show("polish", vae, encoders, 1.0)
         painter = train_flow(self.work, painter, whole, self.preset.polish, show, chance=3)
         fine, show = self._batches(encoders, 0, sigma_mean=DETAIL_MEAN), self._show("detail", vae, encoders, 1.0)
-        return train_flow(self.work, painter, fine, self.preset.detail, show, chance=4)
+        painter = train_flow(self.work, painter, fine, self.preset.detail, show, chance=4)
+        return self.looks(painter, fine, vae, encoders)
+
+    def looks(self, painter: Painter, batches: Batches, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
+        scenes = labelled_scenes(self.work)
+        judge = train_latent_judge(self.work, scenes, self.preset.judge)
+        show = self._show("looks", vae, encoders, 1.0)
+        return train_looks(self.work, painter, batches, judge, scenes, self.preset.looks, show)
 
     def guidance(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         show = self._show("guidance", vae, encoders, 3.5)
