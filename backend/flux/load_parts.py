@@ -1,4 +1,4 @@
-"""Loads what surrounds the transformer: ControlNets, VAE, text encoders, tokenizers, the schedule's shift.
+"""Loads what surrounds the transformer: ControlNets, VAE, text encoders, the schedule's shift.
 
 All of it from a folder on disk, by the libraries' own loaders with the network off, and strictly: a weight that is
 missing or of another shape is refused by name instead of being made up.
@@ -19,16 +19,16 @@ from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer, SiglipVisionModel, T5EncoderModel, T5Tokenizer
+from transformers import CLIPTextModel, SiglipVisionModel, T5EncoderModel
 from transformers.utils.logging import disable_progress_bar
 
 from ..wire import FailureError, FailureKind
+from .model_parts import broken, require
 from .schedules import Shift
 
 Part = TypeVar(
     "Part", AutoencoderKL, FluxControlNetModel, ReduxImageEncoder, CLIPTextModel, T5EncoderModel, SiglipVisionModel
 )
-Tokenizer = TypeVar("Tokenizer", CLIPTokenizer, T5Tokenizer)
 
 
 def load_part(kind: type[Part], folder: Path, device: torch.device, dtype: torch.dtype) -> Part:
@@ -63,37 +63,6 @@ def without_deprecations() -> Iterator[None]:
         yield
 
 
-VOCABULARIES: dict[type, tuple[tuple[str, ...], ...]] = {
-    CLIPTokenizer: (("tokenizer.json",), ("vocab.json", "merges.txt")),
-    T5Tokenizer: (("tokenizer.json",), ("spiece.model",)),
-}
-"""The files that can hold a tokenizer's words. Without any, the library makes a tokenizer that knows none."""
-
-
-def load_tokenizer(kind: type[Tokenizer], folder: Path, words_max: int) -> Tokenizer:
-    """A tokenizer from the files in `folder`. words_max: how many words its encoder knows."""
-    require(folder, "tokenizer_config.json")
-    choices = VOCABULARIES[kind]
-    if not any(all((folder / name).is_file() for name in choice) for choice in choices):
-        require(folder, *choices[-1])
-    tokenizer = _read_tokenizer(kind, folder)
-    if len(tokenizer) > words_max:
-        raise FailureError.of(
-            FailureKind.MODEL_UNSUPPORTED,
-            f"The tokenizer in {folder.name} knows {len(tokenizer):,} words, its text encoder {words_max:,}.",
-            "Download this model again, or choose another one.",
-            str(folder),
-        )
-    return tokenizer
-
-
-def _read_tokenizer(kind: type[Tokenizer], folder: Path) -> Tokenizer:
-    try:
-        return kind.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exceptions for a damaged file
-        raise broken(folder, error) from error
-
-
 def load_shift(folder: Path) -> Shift:
     """The schedule's shift from diffusers' scheduler_config.json."""
     require(folder, "scheduler_config.json")
@@ -112,18 +81,6 @@ def load_shift(folder: Path) -> Shift:
         raise broken(folder, error) from error
 
 
-def require(folder: Path, *patterns: str) -> None:
-    """Raises `FailureError` (model_missing) unless a file for each pattern is in the folder."""
-    for pattern in patterns:
-        if not any(path.is_file() for path in folder.glob(pattern)):
-            raise FailureError.of(
-                FailureKind.MODEL_MISSING,
-                f"The model's file {folder.name}/{pattern} is not there.",
-                "Download the model again, or choose another one.",
-                str(folder / pattern),
-            )
-
-
 def only_gguf(folder: Path) -> Path | None:
     """The GGUF file in the folder, None where there is none. Raises `FailureError` (model_broken) on several."""
     found = sorted(folder.glob("*.gguf"))
@@ -135,12 +92,3 @@ def only_gguf(folder: Path) -> Path | None:
             ", ".join(path.name for path in found),
         )
     return found[0] if found else None
-
-
-def broken(folder: Path, error: Exception) -> FailureError:
-    return FailureError.of(
-        FailureKind.MODEL_BROKEN,
-        f"The model's files in {folder.name} are damaged and cannot be read.",
-        "Download the model again.",
-        f"{folder}: {type(error).__name__}: {error}",
-    )

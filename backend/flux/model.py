@@ -26,7 +26,7 @@ from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, control_channels, fill_channels
 from .latents import image_positions, noise, pack, unpack
 from .load_controlnet import load_controlnet
-from .load_parts import load_part, load_shift, load_tokenizer
+from .load_parts import load_part, load_shift
 from .load_t5 import load_t5
 from .load_transformer import LoadedTransformer, load_transformer
 from .memory import net_rest, total_memory
@@ -36,7 +36,8 @@ from .redux import Redux, load_redux, with_reference
 from .samplers import SAMPLERS, Calls
 from .schedules import SCHEDULES, Shift
 from .source import Source, run_sigmas
-from .text import TextEncoders
+from .text import Prompts, TextEncoders, WeightedText
+from .tokenizers import load_tokenizer
 from .vae import decode, encode, scale_factor
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class FluxModel:
     latent_colours: Tensor
     nets: dict[Path, FluxControlNetModel] = field(default_factory=dict)
     redux: Redux | None = None
-    prompts: OrderedDict[str, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
+    prompts: OrderedDict[WeightedText, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
     control_latents: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
     net_rest: torch.device | None = None
 
@@ -134,14 +135,16 @@ class FluxModel:
             self.redux = load_redux(self.files.redux, self.text.t5.config.d_model, self.device, self.dtype)
         return self.redux.read(picture)
 
-    def encode_prompt(self, prompt: str) -> tuple[Tensor, Tensor]:
+    def encode_prompt(self, prompt: str | WeightedText) -> tuple[Tensor, Tensor]:
         """text and pooled in the model's dtype; the last few prompts are remembered."""
+        words = WeightedText(prompt) if isinstance(prompt, str) else prompt
 
         def encoded() -> tuple[Tensor, Tensor]:
-            text, pooled = self.text.encode(prompt)
-            return text.to(self.device, self.dtype), pooled.to(self.device, self.dtype)
+            text, pooled = self.text.encode(words.text)
+            text, pooled = text.to(self.device, self.dtype), pooled.to(self.device, self.dtype)
+            return (self.text.weigh(words, text, self.encode_prompt("")[0]) if words.spans else text), pooled
 
-        return _remembered(self.prompts, prompt, PROMPTS_KEPT, encoded)
+        return _remembered(self.prompts, words, PROMPTS_KEPT, encoded)
 
     def plan(self) -> dict[str, Any]:
         """The settings that decide the pixels beside the Request."""
@@ -185,11 +188,15 @@ def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, chec
 
 @dataclass(eq=False, slots=True)
 class PictureJob:
-    """One picture on its way through a model: text, control, denoise, decode, in this order."""
+    """One picture on its way through a model: text, control, denoise, decode, in this order.
+
+    prompts: what is read in the place of the Request's own words, as they stand.
+    """
 
     model: FluxModel
     request: GenerationRequest
     controls: list[ControlInput]
+    prompts: Prompts | None = None
     sigmas: Tensor = field(init=False)
     calls: Calls = field(init=False)
     rows: int = field(init=False)
@@ -233,9 +240,11 @@ class PictureJob:
         self.original, self.is_kept = image, mask == 0.0 if mask is not None else None
 
     def read_text(self) -> None:
-        self.conditions = self._conditions(self.request.prompt)
+        own = Prompts(WeightedText(self.request.prompt), WeightedText(self.request.negative_prompt))
+        prompts = self.prompts or own
+        self.conditions = self._conditions(prompts.positive)
         if self.request.true_cfg > 1.0:
-            self.negative = self._conditions(self.request.negative_prompt)
+            self.negative = self._conditions(prompts.negative)
 
     def read_reference(self, picture: Picture) -> None:
         """Adds a reference picture's words to the prompt's, not to the negative one's; after `read_text`."""
@@ -243,7 +252,7 @@ class PictureJob:
         text = with_reference(self.conditions.text, words, self.request.reference_strength)
         self.conditions = replace(self.conditions, text=text)
 
-    def _conditions(self, prompt: str) -> Conditions:
+    def _conditions(self, prompt: WeightedText) -> Conditions:
         text, pooled = self.model.encode_prompt(prompt)
         positions = image_positions(self.rows, self.columns).to(self.model.device)
         return Conditions(text, pooled, positions, self.calls.levels, self.request.guidance)

@@ -1,13 +1,38 @@
-"""Prompts -> what the transformer reads: T5's states for each token, and CLIP's one summary."""
+"""Prompts -> what the transformer reads: T5's states for each token, and CLIP's one summary.
+
+Weights act on T5's states, by the convention that users know from ComfyUI: a token of weight w gets
+empty + w * (state - empty), where `empty` is the state that the empty prompt has at the same place. Weight 1 is the
+plain prompt to the bit. CLIP reads the words without their weights: its summary has no place for one word.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
-CLIP_TOKENS_MAX = 77
+from .tokenizers import clip_limit
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedText:
+    """A prompt.
+
+    spans: start, end (characters) and weight of the parts whose weight is not 1, sorted and apart.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What a picture should show, and what not; the second is read at a true CFG above 1 only."""
+
+    positive: WeightedText
+    negative: WeightedText
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,9 +53,31 @@ class TextEncoders:
         """As `encode`, for several prompts at once: (prompts, max_tokens, T5 width) and (prompts, CLIP width)."""
         ids = self._ids(self.t5_tokenizer, prompts, self.max_tokens)
         text = self.t5(ids.to(self.t5.device)).last_hidden_state
-        ids = self._ids(self.clip_tokenizer, prompts, min(CLIP_TOKENS_MAX, self.clip_tokenizer.model_max_length))
+        ids = self._ids(self.clip_tokenizer, prompts, clip_limit(self.clip_tokenizer))
         pooled = self.clip(ids.to(self.clip.device)).pooler_output
         return text, pooled
+
+    def weigh(self, words: WeightedText, text: Tensor, empty: Tensor) -> Tensor:
+        """`encode`'s text of the words, with their weights. empty: that of the empty prompt, (1, max_tokens, width)."""
+        weights = self._token_weights(words).to(text.device)[None, :, None]
+        weighed = empty.float() + weights * (text.float() - empty.float())
+        return torch.where(weights == 1.0, text, weighed.to(text.dtype))
+
+    def _token_weights(self, words: WeightedText) -> Tensor:
+        """(max_tokens,): the mean weight of the characters that each token stands for, spaces aside."""
+        by_character = torch.ones(len(words.text))
+        for start, end, weight in words.spans:
+            by_character[start:end] = weight
+        is_counted = torch.tensor([not symbol.isspace() for symbol in words.text], dtype=torch.bool)
+        tokens = self.t5_tokenizer(
+            words.text, max_length=self.max_tokens, truncation=True, return_offsets_mapping=True
+        )  # fmt: skip
+        weights = torch.ones(self.max_tokens)
+        for place, (start, end) in enumerate(tokens["offset_mapping"]):
+            meant = by_character[start:end][is_counted[start:end]]
+            if len(meant):
+                weights[place] = meant.mean()
+        return weights
 
     @staticmethod
     def _ids(tokenizer: CLIPTokenizer | T5Tokenizer, prompts: list[str], length: int) -> Tensor:

@@ -18,6 +18,7 @@ from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, Generat
 from .inputs import check_source, control_inputs, control_pictures, maps_used, pass_sources, plan_of
 from .job import Job, OnProgress
 from .passes import Pass, maps_at, passes_of
+from .prompting import Prompting, engine_prompts
 from .provenance import WeightDigests, encode_png, map_digests, provenance
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..flux.model import FluxModel, ModelFiles, PictureJob
+    from ..prompts import FinalPrompt
     from .job import OnPreview
 
 log = logging.getLogger("grisaille.production")
@@ -39,6 +41,7 @@ class Production:
         self._device = device
         self._loaded: tuple[tuple[object, ...], FluxModel] | None = None
         self._digests = WeightDigests()
+        self._prompting = Prompting()
 
     def model_names(self) -> list[str]:
         return model_names(self._models_folder)
@@ -84,6 +87,8 @@ class Production:
         maps.check(request.width, request.height)
         check_source(request, maps)
         folder = find_model(self._models_folder, request.model)
+        if request.task == "show_prompt":
+            return self._prompting.shown(request, folder, job)
         passes = passes_of(request, frozenset(folder.joined))
         for one in passes:
             check_family(one.request, folder)
@@ -96,11 +101,13 @@ class Production:
             with job.stage("saving"):
                 pngs = {kind: encode_png(picture, {}) for kind, picture in pictures.items()}
             return GenerationResult(request, control_pngs=pngs, plan=plan_of(choices, job), timings=job.timings)
-        return self._picture(request, maps, folder, choices, pictures, passes, job)
+        prompt = self._prompting.read(request, folder, job)
+        return self._picture(request, prompt, maps, folder, choices, pictures, passes, job)
 
     def _picture(
         self,
         request: GenerationRequest,
+        prompt: FinalPrompt,
         maps: ControlMaps,
         folder: ModelFolder,
         choices: list[ControlChoice],
@@ -126,7 +133,8 @@ class Production:
                 job.done, job.share = one.done, one.share
                 is_whole = one.size == (request.width, request.height)
                 drawn = pictures if is_whole else control_pictures(choices, maps_at(maps, one.size), one.size)
-                picture_job = PictureJob(model, one.request, control_inputs(one.request, choices, drawn))
+                inputs = control_inputs(one.request, choices, drawn)
+                picture_job = PictureJob(model, one.request, inputs, engine_prompts(prompt))
                 pixels = _make(picture_job, job, pass_sources(one, maps, pixels))
             assert pixels is not None  # there is always a pass
         with job.stage("saving"):
@@ -135,7 +143,8 @@ class Production:
                 "maps": map_digests(maps, maps_used(request, choices, maps)),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
             }
-            plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **plan_of(choices, job)}
+            plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
+            plan |= plan_of(choices, job)
             png = encode_png(pixels, provenance(request, digests, plan))
         log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
         return GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))

@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .failure import FailureError, FailureKind
+from .styles import STYLES
 
 CONTROL_KINDS = ("depth", "normal", "line", "pose", "canny", "soft_edge", "grey", "tile", "blur")
 CONTROLS_MAX = 4
-TASKS = ("text_to_image", "image_to_image", "inpaint", "edit", "show_controls")
+TASKS = ("text_to_image", "image_to_image", "inpaint", "edit", "show_controls", "show_prompt")
+PICTURELESS = ("show_controls", "show_prompt")
+"""Tasks whose Result has no picture."""
 SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask"), "edit": ("image",)}
 """What a task starts from, of `ControlMaps`, where it does not start from noise alone."""
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral", "adaptive")
@@ -115,6 +118,9 @@ class GenerationRequest:
     edit: the prompt says what to change in the picture. reference_strength: what the words of a reference picture are
     multiplied by, 0..2; at 0 there is none.
     model: a name from the catalogue or a folder in the models folder, never a path.
+    style: a name in `wire.styles.STYLES` whose words are added to the prompt, "" for none. enhance: whether what the
+    prompt says nothing of (light, quality) is added, too. What came of them is in the Result's plan; the task
+    show_prompt tells it before anything is painted. In prompts (word:1.2) weighs, {a|b} is one of the two by the seed.
     """
 
     prompt: str
@@ -133,6 +139,8 @@ class GenerationRequest:
     controls: tuple[Control, ...] = ()
     stages: tuple[Stage, ...] = ()
     reference_strength: float = 0.0
+    style: str = ""
+    enhance: bool = False
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
@@ -142,8 +150,7 @@ class GenerationRequest:
         if self.task != "show_controls" and not self.prompt.strip():
             raise _bad("The prompt is empty.", "Describe the picture in a few words.")
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
-            if len(text) > PROMPT_MAX:
-                raise _bad(f"The {name} has {len(text):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
+            _check_text(name, text)
         check_size(self.width, self.height)
         _check_number("the seed", self.seed, 0, SEED_MAX)
         _check_number("the number of steps", self.steps, 1, STEPS_MAX)
@@ -175,18 +182,22 @@ class GenerationRequest:
             raise _bad("The last stage does not have the picture's size.", "Set its scale to 1.")
 
     def _check_types(self) -> None:
-        for name in ("prompt", "negative_prompt", "task", "model", "sampler", "schedule"):
+        for name in ("prompt", "negative_prompt", "task", "model", "sampler", "schedule", "style"):
             if not isinstance(getattr(self, name), str):
                 raise _bad(f"The field {name} is not text.", "Give it as a string.")
         for name in ("width", "height", "seed", "steps"):
             if type(getattr(self, name)) is not int:
                 raise _bad(f"The field {name} is not a whole number.", "Give it as an integer.")
+        if type(self.enhance) is not bool:
+            raise _bad("The field enhance is not true or false.", "Give it as a boolean.")
 
     def _check_names(self) -> None:
         if self.sampler not in SAMPLERS:
             raise _bad(f"There is no sampler called {self.sampler!r}.", f"Use one of {', '.join(SAMPLERS)}.")
         if self.schedule not in SCHEDULES:
             raise _bad(f"There is no schedule called {self.schedule!r}.", f"Use one of {', '.join(SCHEDULES)}.")
+        if self.style and self.style not in STYLES:
+            raise _bad(f"There is no style called {self.style!r}.", f"Use one of {', '.join(STYLES)}, or none.")
         if not is_plain_name(self.model):
             raise _bad(f"{self.model!r} is not the name of a model.", "Choose a model from the list.")
 
@@ -232,7 +243,7 @@ def check_size(width: int, height: int) -> None:
 
 def sources_of(request: GenerationRequest) -> tuple[str, ...]:
     """What a Request takes of `ControlMaps` beside its controls' maps."""
-    reference = ("reference",) if request.reference_strength > 0.0 and request.task != "show_controls" else ()
+    reference = ("reference",) if request.reference_strength > 0.0 and request.task not in PICTURELESS else ()
     return (*SOURCES_OF.get(request.task, ()), *reference)
 
 
@@ -249,6 +260,15 @@ def has_strength(task: str) -> bool:
 def is_plain_name(name: str) -> bool:
     """Whether a name can stand for a folder in the models folder: no separators, no dots in front, 1..100 long."""
     return 0 < len(name) <= 100 and not name.startswith(".") and all(c.isalnum() or c in "-_. " for c in name)
+
+
+def _check_text(name: str, text: str) -> None:
+    if len(text) > PROMPT_MAX:
+        raise _bad(f"The {name} has {len(text):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
+    if any("\ud800" <= symbol <= "\udfff" for symbol in text):
+        raise _bad(
+            f"The {name} has a character that is half of one.", "Write it anew; it may have been cut when copied."
+        )
 
 
 def _check_controls(controls: tuple[Control, ...]) -> None:
