@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..backend.wire.presets import PRESETS
 from ..backend.wire.stages import ONE_PASS
+from ..backend.wire.styles import STYLES
 
 SIZE_MODES = (
     ("MATCH_CAMERA", "Match Camera", "The render size, in steps of 16 pixels"),
@@ -56,6 +57,12 @@ SCHEDULE_ITEMS = (
     ("beta", "Beta", "More steps at the start and the end: form and fine detail"),
     ("karras", "Karras", "More steps at the end: fine detail"),
     ("exponential", "Exponential", "Most steps at the end"),
+)
+NO_STYLE = "none"
+"""Blender's enums cannot have an empty name."""
+STYLE_ITEMS = (
+    (NO_STYLE, "No Style", "The prompt's own words alone"),
+    *((name, title, description) for name, (title, description) in STYLES.items()),
 )
 CUSTOM_STAGES = "custom"
 STAGE_ITEMS = (

@@ -18,6 +18,8 @@ from ..backend.wire import Failure, FailureError, FailureKind
 from ..backend.wire.model_names import model_names
 from ..backend.wire.presets import PRESETS
 from ..backend.wire.request import SAMPLERS, SCHEDULES
+from ..backend.wire.styles import STYLES
+from . import choices
 
 if TYPE_CHECKING:
     import argparse
@@ -58,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     add("--prompt", required=True, help="what the picture shows")
+    add("--style", choices=(choices.NO_STYLE, *STYLES), help="a style whose words are added (default: the scene's)")
+    add("--enhance", action=argparse.BooleanOptionalAction, help="add words on light and quality where none are")
     add("--out", required=True, type=Path, metavar="PNG", help="the file for the picture")
     add("--camera", default="", metavar="NAME", help="the camera to look through (default: the scene's)")
     add("--size", type=_size, metavar="WIDTHxHEIGHT", help="in pixels (default: the scene's settings)")
@@ -142,6 +146,7 @@ def _order(options: argparse.Namespace) -> Order:
     values: dict[str, Any] = {
         name: getattr(options, name) for name in start.REQUEST_NAMES if getattr(options, name, None) is not None
     }
+    values |= settings.style(options.style)
     values |= settings.negative_over(order.request, options.negative_prompt, options.true_cfg)
     if options.size:
         values["width"], values["height"] = options.size

@@ -11,7 +11,7 @@ import bpy
 from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
 from ..backend.wire.presets import preset_control, with_preset
-from ..backend.wire.request import REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength
+from ..backend.wire.request import PICTURELESS, REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength
 from ..backend.wire.stages import parse_stages, plan_of
 from . import choices, preferences, state
 
@@ -91,7 +91,16 @@ def _use(kind: str, description: str) -> Any:
 class GrisailleSettings(bpy.types.PropertyGroup):
     """`scene.grisaille`."""
 
-    prompt: bpy.props.StringProperty(name="Prompt", description="What the picture shows, in your words")
+    prompt: bpy.props.StringProperty(
+        name="Prompt",
+        description="What the picture shows, in your words. (word:1.2) weighs, {a|b} is one of the two by the seed",
+    )
+    style: bpy.props.EnumProperty(
+        name="Style", description="A style whose words are added to the prompt", items=choices.STYLE_ITEMS
+    )
+    enhance: bpy.props.BoolProperty(
+        name="Enhance", description="Add words on light and quality where the prompt says nothing of them"
+    )
     size_mode: bpy.props.EnumProperty(
         name="Size", description="Where the picture's size comes from", items=choices.SIZE_MODES
     )
@@ -254,6 +263,8 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
     chosen = controls(settings)
     return GenerationRequest(
         prompt=settings.prompt,
+        **style(settings.style),
+        enhance=settings.enhance,
         width=width,
         height=height,
         seed=seed,
@@ -269,6 +280,11 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         stages=parse_stages(_stages_text(settings), settings.steps, chosen),
         reference_strength=round(settings.reference_strength, 4) if settings.reference_image else 0.0,
     )
+
+
+def style(name: str | None) -> dict[str, Any]:
+    """The Request's field for a style as the panel and scripts name it; of what a script does not say (None), none."""
+    return {} if name is None else {"style": "" if name == choices.NO_STYLE else name}
 
 
 def _stages_text(settings: GrisailleSettings) -> str:
@@ -305,6 +321,7 @@ def _true_cfg(settings: GrisailleSettings) -> float | None:
 def from_request(settings: GrisailleSettings, request: GenerationRequest) -> None:
     """Sets everything as it was for `request`: the same picture comes out again."""
     settings.prompt = request.prompt
+    settings.style, settings.enhance = request.style or choices.NO_STYLE, request.enhance
     settings.size_mode = "CUSTOM"
     settings.width, settings.height = request.width, request.height
     settings.seed, settings.seed_locked = min(request.seed, SEED_MAX), True
@@ -315,7 +332,7 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
         settings.reference_strength = request.reference_strength
     else:
         settings.reference_image = None
-    settings.start = request.task if request.task != "show_controls" else settings.start
+    settings.start = request.task if request.task not in PICTURELESS else settings.start
     settings.sampler, settings.schedule = request.sampler, request.schedule
     settings.negative_prompt = request.negative_prompt
     settings.true_cfg = request.true_cfg if request.true_cfg > 1.0 else TRUE_CFG

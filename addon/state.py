@@ -42,12 +42,23 @@ class Job:
     progress: Progress | None = None
 
 
+@dataclass(frozen=True)
+class ShownPrompt:
+    """What Show Prompt found. asked: the prompt, style and enhancement it was asked for, as the panel has them."""
+
+    asked: tuple[str, str, bool]
+    prompt: str
+    tokens: str
+    note: str
+
+
 @dataclass
 class State:
     """Everything the add-on knows that is not in the .blend.
 
     jobs: queued and running, oldest first. failure: of the last job that ended badly, for the panel.
     control_note: what the last Show Controls had to say of its pictures.
+    shown_prompt: what the last Show Prompt found.
     session: names the file that is open now, also when it was never saved; new at each load.
     kept: origins, by job id, of results that are on disk until a saved .blend holds them.
     saved: job ids that the open file's last save holds. has_looked: whether the disk was read for `kept`.
@@ -61,6 +72,7 @@ class State:
     jobs: dict[str, Job] = field(default_factory=dict)
     failure: Failure | None = None
     control_note: str = ""
+    shown_prompt: ShownPrompt | None = None
     session: str = field(default_factory=lambda: secrets.token_hex(8))
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
     saved: set[str] = field(default_factory=set)

@@ -6,13 +6,14 @@ from typing import Any
 
 import bpy
 
-from . import cancel, controls, folders, generate, render, results, view
+from . import cancel, controls, folders, generate, prompt, render, results, view
 
 CLASSES = (
     generate.GRISAILLE_OT_generate,
     cancel.GRISAILLE_OT_cancel,
     controls.GRISAILLE_OT_show_controls,
     controls.GRISAILLE_OT_control_preset,
+    prompt.GRISAILLE_OT_show_prompt,
     render.GRISAILLE_OT_render_depth_to_image,
     view.GRISAILLE_OT_view_restore,
     results.GRISAILLE_OT_result_apply,

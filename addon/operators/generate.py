@@ -19,6 +19,8 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     bl_label = "Generate"
 
     prompt: bpy.props.StringProperty(name="Prompt", options={"SKIP_SAVE"})
+    style: bpy.props.EnumProperty(name="Style", items=choices.STYLE_ITEMS, options={"SKIP_SAVE"})
+    enhance: bpy.props.BoolProperty(name="Enhance", options={"SKIP_SAVE"})
     width: bpy.props.IntProperty(name="Width", options={"SKIP_SAVE"})
     height: bpy.props.IntProperty(name="Height", options={"SKIP_SAVE"})
     seed: bpy.props.IntProperty(name="Seed", options={"SKIP_SAVE"})
@@ -64,6 +66,7 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
         order = start.from_names(order, self.image, self.mask, self.edit)
         order = start.with_reference(order, self.reference)
         values = {name: self._value(name) for name in start.REQUEST_NAMES if self._given(name)}
+        values |= settings.style(self._value("style"))
         values |= settings.negative_over(order.request, self._value("negative_prompt"), self._value("true_cfg"))
         values |= settings.controls_over(order.request, self._value("controls"), self._value("preset"))
         values |= settings.stages_over(context.scene, replace(order.request, **values), self._value("stages"))

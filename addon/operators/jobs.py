@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from ...backend.wire import Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, snap_size
+from ...backend.wire import (
+    ControlMaps,
+    Failure,
+    FailureError,
+    FailureKind,
+    GenerationRequest,
+    GenerationResult,
+    snap_size,
+)
 from .. import preferences, settings, state
 from ..results import arrivals, files, origin
 from . import start
@@ -136,11 +144,14 @@ def begin(context: bpy.types.Context, order: Order, place: BackendPlace | None =
     place = place or preferences.backend_place()
     current = state.get()
     current.failure = None
-    captured = capture(context, order)
-    current.failure = captured.note
-    source = origin.make(context.scene, captured.view, order.destination, nearest(captured))
+    maps, source = ControlMaps(), origin.make(context.scene, None, order.destination, 0.0)
+    if order.request.task != "show_prompt":
+        captured = capture(context, order)
+        current.failure = captured.note
+        maps = start.with_source(captured.maps, order)
+        source = origin.make(context.scene, captured.view, order.destination, nearest(captured))
     link = current.connect(place)
-    job_id = link.submit(order.request, start.with_source(captured.maps, order), source)
+    job_id = link.submit(order.request, maps, source)
     current.jobs[job_id] = state.Job(job_id, order.request, source, selected_surfaces(context), order.output)
     return job_id
 
@@ -208,6 +219,12 @@ def show_controls_order(order: Order) -> Order:
             FailureKind.BAD_REQUEST, "No control is on.", "Switch one on in the Controls panel and try again."
         )
     return replace(order, request=replace(order.request, task="show_controls"), output="")
+
+
+def show_prompt_order(order: Order) -> Order:
+    """The same order for what becomes of its prompt alone; nothing is captured for it."""
+    request = replace(order.request, task="show_prompt", controls=(), stages=(), reference_strength=0.0)
+    return replace(order, request=request, output="")
 
 
 def fail(operator: bpy.types.Operator, failure: Failure) -> set[str]:

@@ -71,6 +71,10 @@ def receive(
         show_controls(result)
         kept.forget(job_id)
         return None
+    if result.request.task == "show_prompt":
+        current.shown_prompt = shown_prompt(result)
+        kept.forget(job_id)
+        return None
     current.kept[job_id] = source
     problem = None
     try:
@@ -93,6 +97,19 @@ def show_controls(result: GenerationResult) -> list[bpy.types.Image]:
     images.show(shown)
     state.get().control_note = str(result.plan.get("note", ""))
     return shown
+
+
+def shown_prompt(result: GenerationResult) -> state.ShownPrompt:
+    """The prompt that a picture would be painted from, and what there is to say of it."""
+    request, plan = result.request, result.plan
+    tokens = plan.get("tokens")
+    counts = tokens.items() if isinstance(tokens, dict) else ()
+    return state.ShownPrompt(
+        (request.prompt, request.style, request.enhance),
+        str(plan.get("prompt", request.prompt)),
+        ", ".join(f"{name} {count[0]} of {count[1]}" for name, count in counts),
+        str(plan.get("note", "")),
+    )
 
 
 def apply(entry: history.GrisailleResult, destination: str, objects: Iterable[str]) -> None:

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from ..capture import View
 
 
-def make(scene: bpy.types.Scene, view: View, destination: str, distance: float) -> dict[str, str]:
-    """The origin of a job started in `scene` now. `distance`: from the view to the nearest thing, in scene units."""
+def make(scene: bpy.types.Scene, view: View | None, destination: str, distance: float) -> dict[str, str]:
+    """The origin of a job started in `scene` now. `distance`: from the view to the nearest thing, in scene units.
+
+    view: None where nothing is looked at.
+    """
     return {
         "file": bpy.data.filepath,
         "session": state.get().session,
         "scene": scene.name,
-        "view": json.dumps(view.to_json()),
+        "view": json.dumps(view.to_json()) if view is not None else "",
         "destination": destination,
         "distance": repr(distance),
     }

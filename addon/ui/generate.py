@@ -11,7 +11,7 @@ from ...backend.wire.request import has_strength
 from .. import settings, state
 from ..operators import jobs
 from ..results import preview
-from . import text
+from . import prompt, text
 
 
 class GRISAILLE_PT_generate(bpy.types.Panel):
@@ -24,8 +24,7 @@ class GRISAILLE_PT_generate(bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         chosen = settings.of(context.scene)
-        layout.prop(chosen, "prompt", text="", placeholder="Describe the picture")
-        layout.prop(chosen, "negative_prompt", text="", placeholder="What it should not show")
+        prompt.draw(layout, context, chosen)
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False

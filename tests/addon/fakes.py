@@ -121,6 +121,10 @@ class FakeLink:
         if request.task == "show_controls":
             pictures = {control.kind: png(request.width, request.height) for control in request.controls}
             result = wire.GenerationResult(request, control_pngs=pictures)
+        elif request.task == "show_prompt":
+            counts = {"T5": [9, 512], "CLIP": [8, 77]}
+            plan = {"prompt": f"{request.prompt}, well lit", "tokens": counts, "note": "Look."}
+            result = wire.GenerationResult(request, plan=plan)
         else:
             result = wire.GenerationResult(request, image or png(request.width, request.height))
         stored = module("backend.wire.stored")
