@@ -16,12 +16,13 @@ from .vocabulary import (
     NEGATED_PREFIXES,
     NEGATION_REACH,
     NEGATIONS,
+    SMALL_WORDS,
     SUBJECT_WORDS,
 )
 
 SUBJECTS = tuple(SUBJECT_WORDS)
 TOKEN = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|[,.;:!?]")
-SENSELESS = frozenset(("with", "and", "the", "a", "of", "in", "on", "to", "from", "one", "true", "small", "large"))
+SENSELESS = SMALL_WORDS | {"true", "small", "large"}
 """Words of a style's phrases that a negation does not concern."""
 
 

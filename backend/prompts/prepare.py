@@ -74,7 +74,9 @@ def _advice(request: GenerationRequest, final: Weighted, clip: Reader) -> list[s
     guidance = ""
     if wanted and abs(request.guidance - wanted) >= GUIDANCE_NEAR and request.true_cfg == 1.0:
         guidance = f"For {title(named)}, a guidance of about {wanted:g} is a good start."
+    choices = "The wildcards are chosen by the seed: keep it to have the same again."
     return [
+        choices if wildcards.has_wildcards(request.prompt) else "",
         unread(final.text, clip),
         suggestion(said, request.style, request.negative_prompt, request.true_cfg),
         guidance,

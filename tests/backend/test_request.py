@@ -64,6 +64,13 @@ def test_a_good_one_goes_through_json_unchanged() -> None:
         ("task", "video", "'video'"),
         ("sampler", "magic", "'magic'"),
         ("schedule", "magic", "'magic'"),
+        ("prompt", "half \ud83d of one", "half of one"),
+        ("negative_prompt", "\udc00", "half of one"),
+        ("style", "wild", "no style called 'wild'"),
+        ("style", None, "style is not text"),
+        ("style", "none", "'none'"),
+        ("enhance", 1, "enhance is not true or false"),
+        ("enhance", "yes", "enhance is not true or false"),
         ("negative_prompt", 3, "negative_prompt"),
         ("negative_prompt", "blurry", "true CFG of 1"),
         ("negative_prompt", "x" * 20_000, "20,000"),
@@ -117,7 +124,8 @@ def test_every_field_decides_the_digest() -> None:
     others = [
         replace(GOOD, prompt="a ball"), replace(GOOD, width=272), replace(GOOD, height=144), replace(GOOD, seed=8),
         replace(GOOD, steps=5), replace(GOOD, guidance=3.0), replace(GOOD, task="show_controls"),
-        replace(GOOD, model="other"), replace(GOOD, controls=(Control("depth"),)),
+        replace(GOOD, model="other"), replace(GOOD, style="toon"), replace(GOOD, enhance=True),
+        replace(GOOD, controls=(Control("depth"),)),
         replace(GOOD, controls=(Control("depth", 0.71), Control("line", 0.2, 0.1, 0.9))),
     ]  # fmt: skip
     digests = {request.digest() for request in [GOOD, *others]}
