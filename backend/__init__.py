@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from .diagnostics import diagnose_generation_failure, run_full_diagnostic
     from .models.settings import CONTROLNETS, MODEL_VARIANTS, PIPELINE_SETTINGS, RECOMMENDED_SAMPLING
     from .pipeline import create_production_pipeline, quick_generate
+    from .prompts import TEMPLATES, PromptParts, from_template
     from .wire import Control, ControlMaps, Failure, FailureError, GenerationRequest, GenerationResult
+    from .wire.styles import STYLES
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,14 +21,18 @@ __all__ = [
     "MODEL_VARIANTS",
     "PIPELINE_SETTINGS",
     "RECOMMENDED_SAMPLING",
+    "STYLES",
+    "TEMPLATES",
     "Control",
     "ControlMaps",
     "Failure",
     "FailureError",
     "GenerationRequest",
     "GenerationResult",
+    "PromptParts",
     "create_production_pipeline",
     "diagnose_generation_failure",
+    "from_template",
     "quick_generate",
     "run_full_diagnostic",
 ]
@@ -35,6 +41,10 @@ _PLACES = {
     "quick_generate": ".pipeline",
     "diagnose_generation_failure": ".diagnostics",
     "run_full_diagnostic": ".diagnostics",
+    "PromptParts": ".prompts",
+    "TEMPLATES": ".prompts",
+    "from_template": ".prompts",
+    "STYLES": ".wire.styles",
     "CONTROLNETS": ".models.settings",
     "MODEL_VARIANTS": ".models.settings",
     "PIPELINE_SETTINGS": ".models.settings",

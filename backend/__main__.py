@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .commands import prompt
 from .jobs import Producer
 from .serving import ServeConfig, serve_process
 from .wire import FailureError, FailureKind
@@ -32,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quantize.add_argument("source", type=Path)
     quantize.add_argument("target", type=Path, help="a .gguf that is not there yet")
     quantize.add_argument("--type", default="Q8_0", help="Q8_0 (the default), Q5_1, Q5_0, Q4_1, Q4_0, BF16, F16 or F32")
+    prompt.add_to(commands)
     options = parser.parse_args(arguments)
+    if hasattr(options, "run"):
+        sys.exit(options.run(options))
     if options.command == "models":
         sys.exit(_quantize(options))
     if options.command == "diagnose":

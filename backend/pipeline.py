@@ -53,6 +53,14 @@ class ProductionPipeline:
             raise FailureError(result)
         return result
 
+    def show_prompt(self, request: GenerationRequest) -> GenerationResult:
+        """What the Request's prompt becomes with this pipeline's model, without painting and without its weights.
+
+        The Result's plan has the final `prompt`, `tokens` as {"T5": [count, limit], "CLIP": …}, and, where there is
+        something to say, a `note`. Raises `FailureError`.
+        """
+        return self.generate(replace(request, task="show_prompt", controls=(), stages=(), reference_strength=0.0))
+
     def request(self, prompt: str, **settings: Any) -> GenerationRequest:
         """A Request with the model's own steps and guidance where `settings` says nothing else."""
         own = {name: kind(self._defaults[name]) for name, kind in SETTINGS.items() if name in self._defaults}

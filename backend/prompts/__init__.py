@@ -2,7 +2,7 @@
 
 from .budget import Reader
 from .prepare import FinalPrompt, prepare
-from .templates import TEMPLATES, PromptParts
+from .templates import TEMPLATES, PromptParts, from_template
 from .weights import Weighted
 
-__all__ = ["TEMPLATES", "FinalPrompt", "PromptParts", "Reader", "Weighted", "prepare"]
+__all__ = ["TEMPLATES", "FinalPrompt", "PromptParts", "Reader", "Weighted", "from_template", "prepare"]

@@ -150,7 +150,10 @@ class GenerationRequest:
         if self.task != "show_controls" and not self.prompt.strip():
             raise _bad("The prompt is empty.", "Describe the picture in a few words.")
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
-            _check_text(name, text)
+            if len(text) > PROMPT_MAX:
+                raise _bad(f"The {name} has {len(text):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise _bad(f"The {name} holds a half of a character.", "Write it again, without what was cut.")
         check_size(self.width, self.height)
         _check_number("the seed", self.seed, 0, SEED_MAX)
         _check_number("the number of steps", self.steps, 1, STEPS_MAX)
@@ -260,15 +263,6 @@ def has_strength(task: str) -> bool:
 def is_plain_name(name: str) -> bool:
     """Whether a name can stand for a folder in the models folder: no separators, no dots in front, 1..100 long."""
     return 0 < len(name) <= 100 and not name.startswith(".") and all(c.isalnum() or c in "-_. " for c in name)
-
-
-def _check_text(name: str, text: str) -> None:
-    if len(text) > PROMPT_MAX:
-        raise _bad(f"The {name} has {len(text):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
-    if any("\ud800" <= symbol <= "\udfff" for symbol in text):
-        raise _bad(
-            f"The {name} has a character that is half of one.", "Write it anew; it may have been cut when copied."
-        )
 
 
 def _check_controls(controls: tuple[Control, ...]) -> None:

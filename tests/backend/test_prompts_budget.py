@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +44,27 @@ def test_counts_are_the_tokenizers_own(folder: ModelFolder, readers: tuple[Reade
     for kind, part, reader in ((T5Tokenizer, "tokenizer_2", readers[0]), (CLIPTokenizer, "tokenizer", readers[1])):
         tokenizer = read_tokenizer(kind, folder.parts[part])
         assert reader.count(text) == len(tokenizer(text, truncation=False).input_ids)
+
+
+def test_tokens_of_a_sentencepiece_file_have_places_of_their_own(tmp_path: Path) -> None:
+    """The file that FLUX's T5 comes with. The mark of a word's start has the place of its first letter."""
+    import sentencepiece
+
+    (tmp_path / "words.txt").write_text("a red pot on a table\na big green table\nred and green pots\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "words.txt"), model_prefix=str(tmp_path / "spiece"), vocab_size=60, hard_vocab_limit=False,
+        num_threads=1,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 0}')
+    tokenizer = read_tokenizer(T5Tokenizer, tmp_path)
+    text = "a  red pot, on tables 猫"
+    places = token_places(tokenizer, text)
+    assert len(places) + 1 == len(tokenizer(text).input_ids)
+    assert [text[end - 1].isspace() for _, end in places] == [False] * len(places)
+    assert {index for start, end in places for index in range(start, end) if not text[index].isspace()} == {
+        index for index, symbol in enumerate(text) if not symbol.isspace()
+    }
 
 
 def test_what_fits_is_left_as_it_is(readers: tuple[Reader, Reader]) -> None:

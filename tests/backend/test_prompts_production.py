@@ -193,3 +193,41 @@ def test_new_tokenizer_files_are_read_again(own_models_folder: Path) -> None:
 def test_importing_the_room_of_prompts_loads_the_standard_library_alone() -> None:
     code = "import sys, backend.prompts; assert not {'torch', 'numpy', 'transformers', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "backend", "prompt", *arguments]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_command_shows_a_prompt(models_folder: Path, production: Production) -> None:
+    words = ("a {red|green} (pot:1.2)", "--seed", "3", "--style", "ink", "--models", str(models_folder))
+    done = command(*words)
+    wanted = made(run(production, replace(SHOWN, prompt=words[0], style="ink"), NOTHING)).plan
+    assert (done.returncode, done.stdout) == (0, wanted["prompt"] + "\n"), done.stderr
+    assert f"Tokens: T5 {wanted['tokens']['T5'][0]} of 64, CLIP" in done.stderr and wanted["note"] in done.stderr
+    assert json.loads(command(*words, "--json").stdout) == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        ([], 2, "required: prompt"),
+        (["a pot", "--style", "wild"], 2, "There is no style called 'wild'. Use one of photoreal"),
+        (["  "], 2, "The prompt is empty. Describe"),
+        (["a pot", "--model", "nothing"], 1, "There is no model called 'nothing'."),
+    ],
+)
+def test_the_command_called_wrongly(models_folder: Path, arguments: list[str], status: int, sentence: str) -> None:
+    done = command(*arguments, "--models", str(models_folder))
+    assert (done.returncode, done.stdout) == (status, "")
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def test_scripts_have_it_all_by_name(models_folder: Path) -> None:
+    from backend import STYLES, TEMPLATES, create_production_pipeline, from_template
+
+    pipeline = create_production_pipeline("random-weights", models_folder, "cpu")
+    words = from_template(next(iter(TEMPLATES)), "a pot").prompt()
+    shown = pipeline.show_prompt(pipeline.request(words, style=next(iter(STYLES))))
+    assert shown.png == b"" and shown.plan["tokens"]["T5"][1] == 64 and "a pot" in shown.plan["prompt"]

@@ -148,6 +148,26 @@ def test_show_controls_shows_the_pictures_the_controlnets_get(ready: Any, shown:
     assert ready.control_note == ""
 
 
+def test_show_prompt_shows_what_is_painted(ready: Any) -> None:
+    chosen = bpy.context.scene.grisaille  # pyright: ignore[reportAttributeAccessIssue]
+    chosen.prompt, chosen.style, chosen.enhance, chosen.seed, chosen.seed_locked = (
+        "a {red|blue} (pot:1.2)",
+        "ink",
+        True,
+        7,
+        True,
+    )
+    ops().show_prompt()
+    assert ready.shown_prompt.prompt.startswith(("a red (pot:1.2), ink drawing", "a blue (pot:1.2), ink drawing"))
+    assert "T5 " in ready.shown_prompt.tokens and "chosen by the seed" in ready.shown_prompt.note
+    assert len(history()) == 0 and not ready.jobs
+    ops().generate(controls="none")
+    written = ready.shown_prompt.prompt
+    ops().generate(prompt=written, style="none", enhance=False, controls="none")
+    first, again = (pixels(entry.image) for entry in history())
+    assert (first == again).all(), "the same words"
+
+
 def test_the_new_controls_guide_a_picture(ready: Any) -> None:
     ops().generate(seed=7, controls="none")
     ops().generate(seed=7, controls="canny,soft_edge,grey,blur", preset="exact")
