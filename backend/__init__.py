@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from .models.settings import CONTROLNETS, MODEL_VARIANTS, PIPELINE_SETTINGS, RECOMMENDED_SAMPLING
     from .pipeline import create_production_pipeline, quick_generate
     from .prompts import TEMPLATES, PromptParts, from_template
-    from .wire import Control, ControlMaps, Failure, FailureError, GenerationRequest, GenerationResult
+    from .wire import Control, ControlMaps, Failure, FailureError, GenerationRequest, GenerationResult, LoRA
+    from .wire.few_steps import FEW_STEPS, with_few_steps
     from .wire.styles import STYLES
 
 __version__ = "0.1.0"
 __all__ = [
     "CONTROLNETS",
+    "FEW_STEPS",
     "MODEL_VARIANTS",
     "PIPELINE_SETTINGS",
     "RECOMMENDED_SAMPLING",
@@ -29,12 +31,14 @@ __all__ = [
     "FailureError",
     "GenerationRequest",
     "GenerationResult",
+    "LoRA",
     "PromptParts",
     "create_production_pipeline",
     "diagnose_generation_failure",
     "from_template",
     "quick_generate",
     "run_full_diagnostic",
+    "with_few_steps",
 ]
 _PLACES = {
     "create_production_pipeline": ".pipeline",
@@ -46,6 +50,8 @@ _PLACES = {
     "from_template": ".prompts",
     "STYLES": ".wire.styles",
     "CONTROLNETS": ".models.settings",
+    "FEW_STEPS": ".wire.few_steps",
+    "with_few_steps": ".wire.few_steps",
     "MODEL_VARIANTS": ".models.settings",
     "PIPELINE_SETTINGS": ".models.settings",
     "RECOMMENDED_SAMPLING": ".models.settings",

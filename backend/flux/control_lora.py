@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,28 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .dequantise import dequantise
+from .low_rank import LowRank, beside
 from .place_weights import replace_layer, unsupported
-from .quantised_linear import LowRankLinear, QuantisedLinear
+from .quantised_linear import QuantisedLinear
 from .safetensors_file import read_safetensors
 from .transformer_names import Piece, bfl_pieces, is_bfl
 from .weight_file import WeightFile
 
 DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
 DIFFUSERS_PREFIX = "transformer."
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class LowRank:
-    """What is added to a layer: up x down and a bias. down: (rank, in). up: (out, rank). bias: (out,) or None."""
-
-    down: Tensor
-    up: Tensor
-    bias: Tensor | None
-
-    def above(self, other: LowRank) -> LowRank:
-        """With the other's rows below these; both have the same `down`."""
-        bias = None if self.bias is None or other.bias is None else torch.cat((self.bias, other.bias))
-        return LowRank(self.down, torch.cat((self.up, other.up)), bias)
 
 
 def apply_control_lora(model: FluxTransformer2DModel, path: Path, dtype: torch.dtype) -> None:
@@ -59,10 +45,7 @@ def apply_control_lora(model: FluxTransformer2DModel, path: Path, dtype: torch.d
         if is_first or isinstance(layer, nn.Linear):
             replace_layer(model, target, _merged(layer, ranks, dtype))
         else:
-            device = layer.packed.device
-            bias = None if ranks.bias is None else ranks.bias.to(device, dtype)
-            beside = LowRankLinear(layer, ranks.down.to(device, dtype), ranks.up.to(device, dtype), bias)
-            replace_layer(model, target, beside)
+            replace_layer(model, target, beside(layer, [ranks], dtype))
     if model.x_embedder.in_features != 2 * model.proj_out.out_features:
         unsupported(file, "is a LoRA, but not one that takes a control picture in")
     for target, norm in _norms(file, model.inner_dim).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from .load_controlnet import load_controlnet
 from .load_parts import load_part, load_shift
 from .load_t5 import load_t5
 from .load_transformer import LoadedTransformer, load_transformer
+from .lora import LoraInput, LoraStack, loras_of
 from .memory import net_rest, total_memory
 from .modulation import looked_up
 from .preview import fit_latent_colours, preview
@@ -113,6 +114,25 @@ class FluxModel:
     prompts: OrderedDict[WeightedText, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
     control_latents: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
     net_rest: torch.device | None = None
+    loras: LoraStack = field(init=False)
+
+    def __post_init__(self) -> None:
+        nets = {"transformer": self.transformer.model, "text_encoder": self.text.clip, "text_encoder_2": self.text.t5}
+        self.loras = loras_of(nets, self.transformer.model.inner_dim, self.dtype)
+
+    def use_loras(self, loras: Sequence[LoraInput]) -> None:
+        """Makes the model what it is with these LoRAs and no others; none for the model as it was loaded.
+
+        Nothing is loaded again, and where only strengths differ from the last call, nothing is put together again.
+        Raises `FailureError`.
+        """
+        try:
+            speaks_otherwise = self.loras.use(loras)
+        except BaseException:
+            self.prompts.clear()
+            raise
+        if speaks_otherwise:
+            self.prompts.clear()
 
     def controlnet(self, folder: Path, weights: str = "") -> FluxControlNetModel:
         """The net, loaded now or before, on the model's device."""
@@ -153,6 +173,7 @@ class FluxModel:
             "dtype": str(self.dtype).removeprefix("torch."),
             "linears": dict(sorted(self.transformer.types.items())),
             "torch": torch.__version__,
+            **({"loras": loras} if (loras := self.loras.plan()) else {}),
         }
 
 

@@ -57,6 +57,11 @@ class LowRankLinear(nn.Module):
         self.register_buffer("up", up)
         self.register_buffer("bias", bias)
 
+    @property
+    def weight(self) -> Tensor | None:
+        """The base's alone, for transformers' T5, which asks for its dtype; None where that is packed."""
+        return self.base.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), in x's dtype."""
         low = torch.nn.functional.linear(x, self.down.to(x.dtype))

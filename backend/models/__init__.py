@@ -3,15 +3,18 @@
 from ..wire.model_names import model_names
 from .control_choice import ControlChoice, choose_nets
 from .families import check_family
+from .loras import FoundLora, find_loras
 from .model_folder import ControlKind, ControlNetEntry, ModelFolder, find_model
 
 __all__ = [
     "ControlChoice",
     "ControlKind",
     "ControlNetEntry",
+    "FoundLora",
     "ModelFolder",
     "check_family",
     "choose_nets",
+    "find_loras",
     "find_model",
     "model_names",
 ]

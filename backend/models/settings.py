@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..wire.few_steps import FEW_STEPS
+
 NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
 APACHE = "Apache-2.0"
 TEXT = ("text_encoder", "text_encoder_2", "vae")
@@ -75,9 +77,7 @@ PIPELINE_SETTINGS = {
     "Q8_0": PipelineSetting(15),
     "Q6_K": PipelineSetting(20),
     "full": PipelineSetting(28),
-    "turbo-alpha": PipelineSetting(8, lora_scale=1.0),
-    "hyper-8": PipelineSetting(8, lora_scale=0.125),
-    "hyper-16": PipelineSetting(16, lora_scale=0.125),
+    **{name: PipelineSetting(few.steps, few.guidance, few.strength) for name, few in FEW_STEPS.items()},
 }
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..failures import failure_of
-from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_model, model_names
+from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_loras, find_model, model_names
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
 from .inputs import check_source, control_inputs, control_pictures, maps_used, pass_sources, plan_of
 from .job import Job, OnProgress
+from .loras import lora_digests, use_loras
 from .passes import Pass, maps_at, passes_of
 from .prompting import Prompting, engine_prompts
 from .provenance import WeightDigests, encode_png, map_digests, provenance
@@ -115,6 +116,7 @@ class Production:
         passes: list[Pass],
         job: Job,
     ) -> GenerationResult:
+        loras = find_loras(request.loras, self._models_folder, folder.name)
         with job.stage("loading"):
             # Read by the libraries when they are first imported. Waiting threads that spin make a picture on a CPU
             # that others use too (Blender's own drawing) ten times slower.
@@ -126,6 +128,7 @@ class Production:
 
             with without_gradients():
                 model = self._model(folder, job)
+                use_loras(model, loras)
             reset_peak(model.device)
         with without_gradients():
             pixels: NDArray[np.uint8] | None = None
@@ -142,6 +145,7 @@ class Production:
                 "request": request.digest(),
                 "maps": map_digests(maps, maps_used(request, choices, maps)),
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
+                **lora_digests(self._digests, loras, job.check),
             }
             plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
             plan |= plan_of(choices, job)

@@ -4,6 +4,7 @@ Imported by both sides. Standard library only at import; numpy is loaded when th
 """
 
 from .failure import Failure, FailureError, FailureKind
+from .loras import LoRA
 from .maps import ControlMaps
 from .request import CONTROL_KINDS, Control, GenerationRequest, Stage, snap_size
 from .result import GenerationResult, Progress
@@ -17,6 +18,7 @@ __all__ = [
     "FailureKind",
     "GenerationRequest",
     "GenerationResult",
+    "LoRA",
     "Progress",
     "Stage",
     "snap_size",

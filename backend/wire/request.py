@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .failure import FailureError, FailureKind
+from .loras import LoRA, check_loras, read_loras
 from .styles import STYLES
 
 CONTROL_KINDS = ("depth", "normal", "line", "pose", "canny", "soft_edge", "grey", "tile", "blur")
@@ -117,7 +118,8 @@ class GenerationRequest:
     last has the Request's size.
     edit: the prompt says what to change in the picture. reference_strength: what the words of a reference picture are
     multiplied by, 0..2; at 0 there is none.
-    model: a name from the catalogue or a folder in the models folder, never a path.
+    model: a name from the catalogue or a folder in the models folder, never a path. loras: changes to the model's
+    weights, added up.
     style: a name in `wire.styles.STYLES` whose words are added to the prompt, "" for none. enhance: whether what the
     prompt says nothing of (light, quality) is added, too. What came of them is in the Result's plan; the task
     show_prompt tells it before anything is painted. In prompts (word:1.2) weighs, {a|b} is one of the two by the seed.
@@ -141,6 +143,7 @@ class GenerationRequest:
     reference_strength: float = 0.0
     style: str = ""
     enhance: bool = False
+    loras: tuple[LoRA, ...] = ()
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
@@ -171,6 +174,7 @@ class GenerationRequest:
             raise _bad("True CFG is above 1 without a negative prompt.", "Say what the picture should not show.")
         self._check_names()
         _check_controls(self.controls)
+        check_loras(self.loras)
         self._check_stages()
 
     def _check_stages(self) -> None:
@@ -207,6 +211,7 @@ class GenerationRequest:
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["controls"] = list(data["controls"])
+        data["loras"] = list(data["loras"])
         data["stages"] = [
             {**stage, "controls": None if stage["controls"] is None else list(stage["controls"])}
             for stage in data["stages"]
@@ -219,6 +224,7 @@ class GenerationRequest:
         values = _known_fields(cls, data, "the request")
         values["controls"] = _read_controls(values.get("controls", []))
         values["stages"] = read_stages(values.get("stages", []))
+        values["loras"] = read_loras(values.get("loras", []))
         request = cls(**values)
         request.check()
         return request
