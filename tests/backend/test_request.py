@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.wire import CONTROL_KINDS, Control, FailureError, FailureKind, GenerationRequest, snap_size
+from backend.wire import CONTROL_KINDS, Control, FailureError, FailureKind, GenerationRequest, LoRA, snap_size
 from backend.wire.request import PIXELS_MAX, SIZE_MAX, SIZE_MIN, SIZE_MULTIPLE
 
 GOOD = GenerationRequest(
-    "a cube", 256, 128, seed=7, steps=4, controls=(Control("depth"), Control("line", 0.2, 0.1, 0.9))
+    "a cube",
+    256,
+    128,
+    seed=7,
+    steps=4,
+    controls=(Control("depth"), Control("line", 0.2, 0.1, 0.9)),
+    loras=(LoRA("woodcut", 0.8), LoRA("ink (v2)")),
 )
 NAN = float("nan")
 
@@ -97,6 +103,24 @@ def test_a_good_one_goes_through_json_unchanged() -> None:
         ("controls", [{"kind": "depth", "start": -0.1}], "start is -0.1"),
         ("controls", [{"kind": "depth", "end": 1.1}], "end is 1.1"),
         ("controls", [{"kind": "depth", "start": 0.5, "end": 0.5}], "ends before it starts"),
+        ("loras", "woodcut", "loras is not a list"),
+        ("loras", ["woodcut"], "not a table"),
+        ("loras", [{}], "name is missing"),
+        ("loras", [{"name": "a", "weight": 1}], "'weight'"),
+        ("loras", [{"name": "../a"}], "'../a' is not the name of a LoRA"),
+        ("loras", [{"name": "a/b"}], "'a/b'"),
+        ("loras", [{"name": "C:\\a"}], "name of a LoRA"),
+        ("loras", [{"name": ".a"}], "'.a'"),
+        ("loras", [{"name": ""}], "''"),
+        ("loras", [{"name": 3}], "3 is not the name"),
+        ("loras", [{"name": "x" * 101}], "name of a LoRA"),
+        ("loras", [{"name": "a", "strength": 2.1}], "'a' is 2.1"),
+        ("loras", [{"name": "a", "strength": -3}], "'a' is -3"),
+        ("loras", [{"name": "a", "strength": NAN}], "'a' is nan"),
+        ("loras", [{"name": "a", "strength": True}], "'a' is True"),
+        ("loras", [{"name": "a", "strength": "1"}], "'a' is '1'"),
+        ("loras", [{"name": "a"}, {"name": "a", "strength": 0.5}], "twice"),
+        ("loras", [{"name": letter} for letter in "abcdefghi"], "9 LoRAs"),
         ("unknown", 1, "'unknown'"),
     ],
 )
@@ -127,6 +151,8 @@ def test_every_field_decides_the_digest() -> None:
         replace(GOOD, model="other"), replace(GOOD, style="toon"), replace(GOOD, enhance=True),
         replace(GOOD, controls=(Control("depth"),)),
         replace(GOOD, controls=(Control("depth", 0.71), Control("line", 0.2, 0.1, 0.9))),
+        replace(GOOD, loras=()), replace(GOOD, loras=(LoRA("woodcut", 0.81), LoRA("ink (v2)"))),
+        replace(GOOD, loras=(LoRA("ink (v2)"), LoRA("woodcut", 0.8))),
     ]  # fmt: skip
     digests = {request.digest() for request in [GOOD, *others]}
     assert len(digests) == len(others) + 1
