@@ -83,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     add("--schedule", choices=SCHEDULES)
     add("--controls", metavar="KINDS", help='"depth,normal:0.5,line,pose" or "none" (default: the scene\'s settings)')
     add("--preset", choices=PRESETS, help="how strictly the controls act; a strength in --controls goes before it")
+    add("--lora", action="append", metavar="NAME[:STRENGTH]", help='a LoRA, such as "woodcut:0.8"; may be given again')
+    add("--few-steps", metavar="NAME", help="a LoRA that paints in few steps, with its steps and guidance")
     add("--model", metavar="NAME", help="a folder in the models folder")
     add("--json", type=Path, metavar="FILE", help="write what was done, or why not, as JSON")
     add("--backend-python", type=Path, metavar="FILE", help="the backend's Python (default: the preferences')")
@@ -136,7 +138,7 @@ def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
 
 
 def _order(options: argparse.Namespace) -> Order:
-    from . import settings
+    from . import loras, preferences, settings
     from .operators import jobs, start
 
     order = jobs.order_from_settings(bpy.context, new_seed=options.seed is None)
@@ -155,6 +157,9 @@ def _order(options: argparse.Namespace) -> Order:
         names = model_names(options.models)
         if order.request.model not in names:
             values["model"] = names[0] if names else ""
+    chosen = ",".join(options.lora) if options.lora else None
+    folder = options.models or preferences.models_folder()
+    values = {**loras.over(replace(order.request, **values), chosen, options.few_steps, folder), **values}
     values |= settings.stages_over(bpy.context.scene, replace(order.request, **values), options.stages)
     output = str(options.out.absolute())
     return replace(

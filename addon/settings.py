@@ -13,7 +13,7 @@ from ..backend.wire.model_names import is_shipped, model_names
 from ..backend.wire.presets import preset_control, with_preset
 from ..backend.wire.request import PICTURELESS, REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength
 from ..backend.wire.stages import parse_stages, plan_of
-from . import choices, preferences, state
+from . import choices, loras, preferences, state
 
 SEED_MAX = 2**31 - 1
 """Blender's integer properties end here, half-way through the Request's range."""
@@ -207,6 +207,7 @@ class GrisailleSettings(bpy.types.PropertyGroup):
     grey: _control("grey")
     tile: _control("tile")
     blur: _control("blur")
+    loras: bpy.props.CollectionProperty(type=loras.GrisailleLora, name="LoRAs")
     source: bpy.props.EnumProperty(name="View", description="What the picture is seen from", items=choices.SOURCES)
     line_source: bpy.props.EnumProperty(name="Lines", description="What draws the line map", items=choices.LINE_SOURCES)
     destination: bpy.props.EnumProperty(name="Result", description="Where the picture goes", items=choices.DESTINATIONS)
@@ -279,6 +280,7 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         controls=chosen,
         stages=parse_stages(_stages_text(settings), settings.steps, chosen),
         reference_strength=round(settings.reference_strength, 4) if settings.reference_image else 0.0,
+        loras=loras.used(settings.loras),
     )
 
 
@@ -337,6 +339,7 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     settings.negative_prompt = request.negative_prompt
     settings.true_cfg = request.true_cfg if request.true_cfg > 1.0 else TRUE_CFG
     settings.model_name = request.model
+    loras.fill(settings.loras, request.loras)
     by_kind = {control.kind: control for control in request.controls}
     for kind in CONTROL_KINDS:
         group = getattr(settings, kind)
@@ -387,7 +390,7 @@ def parse_controls(text: str, preset: str | None = None) -> tuple[Control, ...]:
     return tuple(found)
 
 
-CLASSES = (GrisailleControl, GrisailleSettings)
+CLASSES = (GrisailleControl, loras.GrisailleLora, GrisailleSettings)
 
 
 def register() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from . import cancel, controls, folders, generate, prompt, render, results, view
+from . import cancel, controls, folders, generate, loras, prompt, render, results, view
 
 CLASSES = (
     generate.GRISAILLE_OT_generate,
@@ -14,6 +14,9 @@ CLASSES = (
     controls.GRISAILLE_OT_show_controls,
     controls.GRISAILLE_OT_control_preset,
     prompt.GRISAILLE_OT_show_prompt,
+    loras.GRISAILLE_OT_lora_add,
+    loras.GRISAILLE_OT_lora_remove,
+    loras.GRISAILLE_OT_lora_steps,
     render.GRISAILLE_OT_render_depth_to_image,
     view.GRISAILLE_OT_view_restore,
     results.GRISAILLE_OT_result_apply,

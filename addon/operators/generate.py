@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from .. import choices, settings
+from .. import choices, loras, preferences, settings
 from . import jobs, start
 from .painting import PaintingOperator
 
@@ -54,6 +54,12 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
     stages: bpy.props.StringProperty(
         name="Stages", description='"one", "details", "polish", or a JSON list of stages', options={"SKIP_SAVE"}
     )
+    loras: bpy.props.StringProperty(name="LoRAs", description='As "woodcut:0.8,ink"', options={"SKIP_SAVE"})
+    few_steps: bpy.props.StringProperty(
+        name="Few Steps",
+        description="A LoRA that paints in few steps, such as Turbo-Alpha, with its steps and guidance",
+        options={"SKIP_SAVE"},
+    )
     camera: bpy.props.StringProperty(name="Camera", options={"SKIP_SAVE"})
     source: bpy.props.EnumProperty(name="View", items=choices.SOURCES, options={"SKIP_SAVE"})
     destination: bpy.props.EnumProperty(name="Result", items=choices.DESTINATIONS, options={"SKIP_SAVE"})
@@ -69,6 +75,11 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
         values |= settings.style(self._value("style"))
         values |= settings.negative_over(order.request, self._value("negative_prompt"), self._value("true_cfg"))
         values |= settings.controls_over(order.request, self._value("controls"), self._value("preset"))
+        request = replace(order.request, **values)
+        values = {
+            **loras.over(request, self._value("loras"), self._value("few_steps"), preferences.models_folder()),
+            **values,
+        }
         values |= settings.stages_over(context.scene, replace(order.request, **values), self._value("stages"))
         # A viewport is not what a script looks through, unless it says so.
         source = self.source if self._given("source") else "CAMERA" if bpy.app.background else order.source

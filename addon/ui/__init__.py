@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bpy
 
-from . import controls, generate, results
+from . import controls, generate, loras, results
 
 CLASSES = (
     generate.GRISAILLE_PT_generate,
     controls.GRISAILLE_PT_controls,
+    loras.GRISAILLE_MT_loras,
+    loras.GRISAILLE_PT_loras,
     results.GRISAILLE_UL_results,
     results.GRISAILLE_PT_results,
 )
