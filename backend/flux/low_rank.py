@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +61,8 @@ def beside(layer: nn.Module, parts: Sequence[LowRank], dtype: torch.dtype) -> Lo
     """
     if isinstance(layer, LowRankLinear):
         parts, layer = [LowRank(layer.down, layer.up, layer.bias), *parts], layer.base
-    device, width = place_of(layer), layer.in_features
-    assert isinstance(width, int)
+    device = place_of(layer)
+    width = cast("int", layer.in_features)
     downs = [pad(part.down.to(device, dtype), (0, width - part.down.shape[1])) for part in parts]
     return LowRankLinear(layer, torch.cat(downs), *_scaled(parts, device, dtype))
 

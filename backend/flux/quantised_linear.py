@@ -60,7 +60,8 @@ class LowRankLinear(nn.Module):
     @property
     def weight(self) -> Tensor | None:
         """The base's alone, for transformers' T5, which asks for its dtype; None where that is packed."""
-        return self.base.weight
+        weight = self.base.weight
+        return weight if isinstance(weight, Tensor) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), in x's dtype."""

@@ -24,7 +24,7 @@ PARTS = {
     "VAE": "vae/diffusion_pytorch_model.safetensors",
     "T5": "text_encoder_2/model.safetensors",
     "CLIP": "text_encoder/model.safetensors",
-    "style LoRA": "../woodcut.safetensors",
+    "style LoRA": "loras/woodcut.safetensors",
 }
 
 
@@ -48,7 +48,7 @@ Words that it does not know it passes over.
 figures are taken on. Control pictures in training were made by `backend/flux/control_pictures.py`.
 
 *Date*: {datetime.date.today().isoformat()}. *Device*: {device}. *Seed*: 0. *Licence*: GPL-3.0-or-later, ours.
-`woodcut.safetensors` is a style LoRA of rank 6 for it, in diffusers' names.
+`loras/woodcut.safetensors` is a style LoRA of rank 6 for it, in diffusers' names.
 
 | part | size |
 |---|---|

@@ -21,6 +21,7 @@ from gguf import GGMLQuantizationType
 from torch import Tensor
 
 from ..flux.text import TextEncoders
+from ..wire.lora_files import FOLDER
 from . import model_folder
 from .dataset import make_dataset
 from .export import export_model
@@ -132,10 +133,12 @@ class Training:
         if until == "guidance":
             return
         export_model(self.work / FLOAT_FOLDER, painter, vae, encoders, GGMLQuantizationType.F16)
-        print(export_model(out, painter, vae, encoders))
+        model = export_model(out, painter, vae, encoders)
+        print(model)
         show = self._show("style", vae, encoders, 3.5)
         train_style(self.work, painter, vae, encoders, self.preset.style, show)
-        shutil.copyfile(self.work / FILE, out / FILE)
+        (model / FOLDER).mkdir()
+        shutil.copyfile(self.work / FILE, model / FOLDER / FILE)
 
     def text(self) -> TextEncoders:
         encoders = make_encoders(self.work / "tokenizers")

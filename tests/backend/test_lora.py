@@ -51,7 +51,7 @@ def loaded(plain: FluxTransformer2DModel, kind: str, config_path: Path, folder: 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:
     """What the net's weights are, by gguf-py where they are packed."""
-    found = dict(net.named_parameters())
+    found: dict[str, Tensor] = dict(net.named_parameters())
     for name, layer in net.named_modules():
         if isinstance(layer, QuantisedLinear):
             values = dequantize(layer.packed.numpy(), GGMLQuantizationType[layer.type_name])

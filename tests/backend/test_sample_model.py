@@ -5,20 +5,17 @@ Fewer pictures than for the model card (`python -m backend.sample.figures`), the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from backend.flux.control_pictures import control_picture
+from backend.flux.lora import LoraInput
 from backend.flux.model import ControlInput, FluxModel, PictureJob, load_model
-from backend.models import ModelFolder, find_model
+from backend.models import ModelFolder, find_loras, find_model
 from backend.production import Production, model_files
 from backend.sample import NAME, model_folder
 from backend.sample.figures import (
@@ -39,7 +36,7 @@ from backend.sample.judge import ColourJudge, colour_judges, load_judge
 from backend.sample.style import INK, PAPER
 from backend.sample.world.captions import plain_caption
 from backend.sample.world.scenes import GROUND, SUBJECT
-from backend.wire import GenerationRequest
+from backend.wire import GenerationRequest, LoRA
 from backend.wire.model_names import shipped_models
 from tests.backend.float_model import write_float_copy
 
@@ -138,8 +135,10 @@ def test_the_style_lora_makes_woodcuts() -> None:
         engine = load_model(model_files(folder), torch.device("cpu"), torch.float32, lambda: None)
         case = cases()[1]
         plain = paint_with(engine, folder, case)
-        with lora_attached(engine, load_file(shipped_models() / "woodcut.safetensors")):
-            cut = paint_with(engine, folder, case)
+        (woodcut,) = find_loras([LoRA("woodcut")], Path("nowhere"), NAME)
+        engine.use_loras([LoraInput(woodcut.path, 1.0)])
+        cut = paint_with(engine, folder, case)
+        engine.use_loras([])
         again = paint_with(engine, folder, case)
     assert (plain == again).all()
     assert share_of_ink_and_paper(cut) > 0.6 > 0.3 > share_of_ink_and_paper(plain)
@@ -158,24 +157,6 @@ def paint_with(engine: FluxModel, folder: ModelFolder, case: Case) -> np.ndarray
     job.read_control(control)
     job.denoise(lambda step, tokens: None)
     return job.decode()
-
-
-@contextmanager
-def lora_attached(engine: FluxModel, state: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Adds up x down to each layer that the LoRA names; it must name layers that there are."""
-    hooks = []
-    for name in [key.removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]:
-        down, up = (state[f"{name}.lora_{side}.weight"].float() for side in "AB")
-        layer = engine.transformer.model.get_submodule(name.removeprefix("transformer."))
-
-        def add(_: object, given: tuple[torch.Tensor, ...], out: torch.Tensor, down: Any = down, up: Any = up) -> Any:
-            return out + given[0] @ down.T @ up.T
-
-        hooks.append(layer.register_forward_hook(add))
-    assert len(hooks) > 10
-    yield
-    for hook in hooks:
-        hook.remove()
 
 
 def share_of_ink_and_paper(picture: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from backend.sample.text import ATTRIBUTES, labels_of, make_encoders, random_tex
 from backend.sample.train import PRESETS, Training
 from backend.sample.training import Stage, progress_of, run_stage
 from backend.sample.vae import make_vae
-from backend.wire import Control, GenerationRequest
+from backend.wire import Control, GenerationRequest, LoRA
 from tests.backend.samples import made, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
@@ -36,7 +37,9 @@ def test_the_training_ends_in_a_model_that_the_product_paints_with(trained: Path
     controls = tuple(Control(kind) for kind in ("depth", "normal", "line"))
     request = GenerationRequest("a red ball", 96, 64, steps=2, model="sample", controls=controls)
     assert made(run(production, request)).png
-    assert (trained / "out" / "woodcut.safetensors").stat().st_size < 600_000
+    woodcut = made(run(production, replace(request, loras=(LoRA("woodcut"),))))
+    assert list(woodcut.plan["loras"]) == ["woodcut"]
+    assert (trained / "out" / "sample" / "loras" / "woodcut.safetensors").stat().st_size < 600_000
 
 
 def test_the_training_leaves_sheets_to_look_at(trained: Path) -> None:
