@@ -85,7 +85,7 @@ class LoraStack:
         merged = sum(not isinstance(layer, LowRankLinear) for layer in self.replaced.values())
         how = "merged" if merged == len(self.replaced) else "beside" if not merged else "merged and beside"
         files = [self.files[key] for key, _ in self.used]
-        return {file.name: f"{len(file.ranks)} layers, rank {file.rank}, {how}" for file in files}
+        return {file.name: f"layers: {len(file.ranks)}, rank {file.rank}, {how}" for file in files}
 
     def _file(self, key: FileKey, path: Path) -> LoraFile:
         """As it was read now or before; a file that has changed is read again."""

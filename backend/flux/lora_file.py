@@ -46,6 +46,7 @@ OTHER_MODELS = (
     (r"token_refiner|double_blocks\.\d+\.(img|txt)_attn_", "HunyuanVideo"),
 )
 """Names that only other models' layers have."""
+CONTROL_HINT = 'Name it as "control_lora" in the model\'s model.json, which makes a Depth or Canny model of it.'
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,10 +55,6 @@ class LoraFile:
 
     name: str
     ranks: dict[Place, LowRank]
-
-    @property
-    def nets(self) -> set[str]:
-        return {net for net, _ in self.ranks}
 
     @property
     def rank(self) -> int:
@@ -91,6 +88,8 @@ def _check_kind(file: WeightFile) -> None:
     for pattern, model in OTHER_MODELS:
         if found := next((name for name in file.tensors if re.search(pattern, name)), None):
             _refuse(file, f"is for {model}: it changes {found.split('.lora')[0]!r}, which FLUX.1 does not have")
+    if any(name.endswith(("query_norm.scale", "key_norm.scale")) for name in file.tensors):
+        _refuse(file, "is a control LoRA, which brings norms of its own", CONTROL_HINT)
     if not any(part_of(name) for name in file.tensors):
         _refuse(file, "holds no LoRA", "Choose a LoRA: one with lora_up and lora_down, or lora_A and lora_B.")
 
@@ -102,6 +101,8 @@ def _by_layer(file: WeightFile) -> dict[str, dict[str, Tensor]]:
         named = part_of(name)
         if named is None:
             _refuse(file, f"holds {name!r}, which is no part of a LoRA", "Choose another one.")
+        if not tensor.packed.size:
+            _refuse(file, f"holds {name!r} without a number in it", "Download it again.")
         values = torch.from_numpy(tensor.packed).view(FLOAT_DTYPES[tensor.type.name]).reshape(tensor.shape)
         found.setdefault(named[0], {})[named[1]] = values
     return found
@@ -110,10 +111,12 @@ def _by_layer(file: WeightFile) -> dict[str, dict[str, Tensor]]:
 def _low_rank(file: WeightFile, layer: str, parts: Mapping[str, Tensor], scales: _Scales) -> LowRank:
     if "down" not in parts or "up" not in parts:
         _refuse(file, f"holds a part for {layer!r} without its other half", "Download it again.")
+    sides = parts["down"], parts["up"]
+    is_matrix = all(side.ndim >= 2 for side in sides)
     # A product of pixels one by one is written as a convolution by some trainers.
-    down, up = (parts[side].reshape(len(parts[side]), -1) for side in ("down", "up"))
-    if down.shape[0] != up.shape[1] or parts["down"].shape[2:].numel() != 1:
+    if not is_matrix or any(side.shape[2:].numel() != 1 for side in sides) or len(sides[0]) != sides[1].shape[1]:
         _refuse(file, f"holds a part for {layer!r} in a shape that its other half does not fit", "Download it again.")
+    down, up = (side.flatten(1) for side in sides)
     bias = parts["bias"].flatten() if "bias" in parts else None
     if bias is not None and len(bias) != len(up):
         _refuse(file, f"holds a bias for {layer!r} that its other parts do not fit", "Download it again.")
@@ -147,11 +150,7 @@ def _check_fits(file: WeightFile, layer: str, place: Place, part: LowRank, layer
     own: Any = layers.by_net[place[0]][place[1]]
     width = part.down.shape[1]
     if place == WIDENED and width > own.in_features:
-        _refuse(
-            file,
-            f"widens the model's first layer from {own.in_features} to {width} channels, for a control picture",
-            'Name it as "control_lora" in the model\'s model.json, which makes a Depth or Canny model of it.',
-        )
+        _refuse(file, f"widens the model's first layer from {own.in_features} to {width} channels", CONTROL_HINT)
     fits = width == own.in_features or (place == WIDENED and width < own.in_features)
     if not fits or len(part.up) != own.out_features:
         theirs, ours = f"{width} to {len(part.up)}", f"{own.in_features} to {own.out_features}"

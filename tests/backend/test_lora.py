@@ -131,7 +131,7 @@ def test_a_stack_is_one_product(plain: FluxTransformer2DModel, two: tuple, confi
     both = net.get_submodule("transformer_blocks.0.attn.to_q")
     assert isinstance(both, LowRankLinear) and isinstance(both.base, QuantisedLinear)
     assert both.down.shape[0] == both.up.shape[1] == 4 + 6
-    assert stack.plan()["narrow"] == "3 layers, rank 6, beside"
+    assert stack.plan()["narrow"] == "layers: 3, rank 6, beside"
 
 
 def test_a_file_that_changed_is_read_again(
@@ -191,6 +191,8 @@ def add_by_hook(layer: nn.Module, down: Tensor, up: Tensor) -> None:
           "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"), (False, True)),
         (("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight",
           "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_B.weight"), (False, True)),
+        (("text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_down.weight",
+          "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_up.weight"), (False, True)),
         (("text_encoder_2.encoder.block.1.layer.1.DenseReluDense.wo.lora_A.weight",
           "text_encoder_2.encoder.block.1.layer.1.DenseReluDense.wo.lora_B.weight"), (True, False)),
         (("lora_te3_encoder_block_1_layer_1_DenseReluDense_wo.lora_down.weight",
@@ -200,7 +202,7 @@ def add_by_hook(layer: nn.Module, down: Tensor, up: Tensor) -> None:
 def test_text_encoders_are_changed_too(
     model: FluxModel, tmp_path: Path, names: tuple[str, str], moved: tuple[bool, bool], merges: bool
 ) -> None:
-    widths = (128, 64) if "wo" in names[0] else (64, 128)
+    widths = (64, 128) if moved[1] else (128, 64)
     chance = torch.Generator().manual_seed(1)
     down, up = torch.randn(4, widths[0], generator=chance), torch.randn(widths[1], 4, generator=chance)
     save_file(dict(zip(names, (down, up), strict=True)), tmp_path / "words.safetensors")
@@ -211,8 +213,7 @@ def test_text_encoders_are_changed_too(
         use_all(model, tmp_path / "words.safetensors", 1.0)
         after = read(model)
         net = model.text.clip if moved[1] else model.text.t5
-        path = names[0].split(".lora")[0].replace("_", ".")
-        assert [not torch.equal(a, b) for a, b in zip(before, after, strict=True)] == list(moved), path
+        assert [not torch.equal(a, b) for a, b in zip(before, after, strict=True)] == list(moved)
         hand = by_hand(model, net, down, up)
         assert all(error(a, b) < 1e-5 for a, b in zip(after, hand, strict=True))
     finally:
@@ -247,6 +248,22 @@ def by_hand(model: FluxModel, net: nn.Module, down: Tensor, up: Tensor) -> list[
             return list(model.text.encode("a red cube"))
     finally:
         hook.remove()
+
+
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
+def test_other_strengths_compile_nothing_again(
+    plain: FluxTransformer2DModel, two: tuple, config_path: Path, tmp_path: Path
+) -> None:
+    net = loaded(plain, "Q8_0", config_path, tmp_path)
+    (wide, _), (narrow, _) = two
+    stack, x = stack_of(net), torch.randn(3, 256, generator=torch.Generator().manual_seed(1))
+    use(stack, (wide, 1.0), (narrow, 1.0))
+    layer = net.get_submodule("transformer_blocks.0.attn.to_q")
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    with torch.inference_mode(), torch._dynamo.config.patch(error_on_recompile=True):
+        before = compiled(x)
+        use(stack, (wide, 0.2), (narrow, -1.0))
+        assert torch.equal(compiled(x), layer(x)) and not torch.equal(layer(x), before)
 
 
 def test_what_fails_half_way_leaves_the_model_as_it_was(

@@ -224,6 +224,10 @@ def with_parts(**parts: Tensor) -> dict[str, Tensor]:
         ({f"{OWN}.lora_down.weight": torch.ones(3, WIDTH), f"{OWN}.lora_up.weight": torch.ones(WIDTH, 2)},
          "does not fit"),
         ({f"{OWN}.lora_down.weight": torch.ones(2), f"{OWN}.lora_up.weight": torch.ones(2)}, "does not fit"),
+        ({f"{OWN}.lora_down.weight": torch.ones(0, WIDTH), f"{OWN}.lora_up.weight": torch.ones(WIDTH, 0)},
+         "without a number"),
+        (pair(OWN, WIDTH, WIDTH) | {f"{OWN}.lora_down.weight": torch.ones(2, WIDTH, 3, 3)}, "does not fit"),
+        ({**pair(OWN), "double_blocks.0.img_attn.norm.key_norm.scale": torch.ones(128)}, "is a control LoRA"),
         (with_parts(alpha=torch.ones(2)), "not one number"),
         ({**pair(OWN), **pair("transformer.transformer_blocks.0.attn.to_out.0")}, "twice"),
         ({**pair(OWN), "notes": torch.ones(1)}, "'notes', which is no part of a LoRA"),
@@ -244,6 +248,12 @@ def test_a_file_that_is_damaged_or_not_there(layers: Layers, tmp_path: Path, dat
         (tmp_path / "some.safetensors").write_bytes(data)
     failure = refused(tmp_path / "some.safetensors", layers)
     assert failure.kind == kind and "some" in failure.message and failure.hint
+
+
+def test_one_by_one_convolutions_are_products(layers: Layers, tmp_path: Path) -> None:
+    flat = tensors({"double_blocks_0_img_mlp_2": (4 * WIDTH, WIDTH)}, "lora_unet_", "lora_down", "lora_up", 1.0)
+    state = {name: value[..., None, None] if value.ndim == 2 else value for name, value in flat.items()}
+    assert_same(ours(read_lora(written(tmp_path, state), layers)), theirs(kohya(flat)))
 
 
 def refused(path: Path, layers: Layers) -> Failure:
