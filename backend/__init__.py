@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .diagnostics import diagnose_generation_failure, run_full_diagnostic
+    from .diagnostics import bug_report, diagnose_generation_failure, run_full_diagnostic
     from .models.settings import CONTROLNETS, MODEL_VARIANTS, PIPELINE_SETTINGS, RECOMMENDED_SAMPLING
     from .pipeline import create_production_pipeline, quick_generate
     from .prompts import TEMPLATES, PromptParts, from_template
@@ -33,6 +33,7 @@ __all__ = [
     "GenerationResult",
     "LoRA",
     "PromptParts",
+    "bug_report",
     "create_production_pipeline",
     "diagnose_generation_failure",
     "from_template",
@@ -43,6 +44,7 @@ __all__ = [
 _PLACES = {
     "create_production_pipeline": ".pipeline",
     "quick_generate": ".pipeline",
+    "bug_report": ".diagnostics",
     "diagnose_generation_failure": ".diagnostics",
     "run_full_diagnostic": ".diagnostics",
     "PromptParts": ".prompts",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .commands import prompt
+from .commands import diagnose, prompt
 from .jobs import Producer
 from .serving import ServeConfig, serve_process
 from .wire import FailureError, FailureKind
@@ -21,9 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="serve the Blender that started it",
         description="Reads its configuration as one line of JSON from stdin and ends when stdin does.",
     )
-    diagnose = commands.add_parser("diagnose", help="say what works on this machine, and what to do about the rest")
-    diagnose.add_argument("--models", type=Path, metavar="FOLDER", help="your models, beside those that ship")
-    diagnose.add_argument("--device", default="auto", help='"auto", "cpu", "cuda:1" …')
+    diagnose.add_to(commands)
     models = commands.add_parser("models", help="work with model files").add_subparsers(dest="action", required=True)
     quantize = models.add_parser(
         "quantize",
@@ -39,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(options.run(options))
     if options.command == "models":
         sys.exit(_quantize(options))
-    if options.command == "diagnose":
-        sys.exit(_diagnose(options))
     serve_process(_production)
 
 
@@ -59,15 +55,6 @@ def _quantize(options: argparse.Namespace) -> int:
         return 2 if error.failure.kind == FailureKind.BAD_REQUEST else 1
     print(f"{options.target}: {options.target.stat().st_size / 1e6:,.1f} MB")
     return 0
-
-
-def _diagnose(options: argparse.Namespace) -> int:
-    """Returns the exit code: 0 where all works, else 1."""
-    from .diagnostics import run_full_diagnostic
-
-    findings = run_full_diagnostic(options.models, options.device)
-    print("\n".join(map(str, findings)))
-    return 0 if all(finding.works for finding in findings) else 1
 
 
 def _production(config: ServeConfig) -> Producer:

@@ -15,6 +15,7 @@ from gguf import GGMLQuantizationType
 from .dequantise import FLOAT_DTYPES, dequantise
 from .gguf_file import TENSOR_TYPES, read_gguf
 from .load_parts import broken, load_part, only_gguf, require, without_deprecations
+from .net_family import check_net_family
 from .pack_weights import pack_weights
 from .place_weights import Source, place_weights
 from .safetensors_file import INDEX_ENDING, read_safetensors
@@ -33,6 +34,7 @@ def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype, weig
     weights: a number format of GGUF to pack the blocks' weights in; "" for as they are. A GGUF file stays as it is.
     Raises `FailureError`.
     """
+    check_net_family(folder)
     found = only_gguf(folder)
     if found is None and not weights:
         return load_part(FluxControlNetModel, folder, device, dtype)

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
-from ..wire import FailureError, FailureKind, GenerationRequest
+from ..wire import GenerationRequest
 from ..wire.request import is_from_picture
+from .check_picture import check_not_blank, check_numbers
 from .control_lora import apply_control_lora
 from .controls import ControlNetSteering, RestAfterWindow, Steering, control_tokens, step_weights, tabulated
 from .denoise import Guides, Negative, denoise
@@ -318,12 +319,7 @@ class PictureJob:
                 on_step,
                 self.step_noise,
             )
-        if not torch.isfinite(self.tokens).all():
-            raise FailureError.of(
-                FailureKind.MODEL_BROKEN,
-                "The model's numbers ran over, so there is no picture.",
-                "Lower the strength of the controls; if that does not help, download the model again.",
-            )
+        check_numbers(self.tokens)
 
     def _prepared(self, conditions: Conditions) -> Prepared:
         places = self.joined.places(conditions.positions)
@@ -336,8 +332,10 @@ class PictureJob:
     def decode(self) -> Picture:
         """(height, width, 3) uint8: the finished picture."""
         image = decode(self.model.vae, unpack(self.tokens, self.rows, self.columns))
+        check_numbers(image, " in the VAE")
         values = (image[0].permute(1, 2, 0) / 2.0 + 0.5).clamp(0.0, 1.0)
-        pixels = values.nan_to_num(0.0).mul(255.0).round().to(torch.uint8).cpu().numpy()
+        pixels = values.mul(255.0).round().to(torch.uint8).cpu().numpy()
+        check_not_blank(pixels, self.original)
         if self.is_kept is not None and self.original is not None:
             # What may not change at all is the artist's own pixels, not what the VAE makes of them.
             pixels[self.is_kept] = self.original[self.is_kept]

@@ -36,7 +36,7 @@ def read_safetensors(path: Path) -> WeightFile:
     if not path.name.endswith(INDEX_ENDING):
         return WeightFile(path, {}, _tensors(path))
     tensors: dict[str, PackedTensor] = {}
-    places = _read_index(path)
+    places = read_index(path)
     for shard in sorted(set(places.values())):
         if not (path.parent / shard).is_file():
             _missing(path.parent / shard)
@@ -47,7 +47,7 @@ def read_safetensors(path: Path) -> WeightFile:
     return WeightFile(path, {}, {name: tensors[name] for name in places})
 
 
-def _read_index(path: Path) -> dict[str, str]:
+def read_index(path: Path) -> dict[str, str]:
     """Each weight's name -> the name of the file beside the index that holds it."""
     try:
         places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]

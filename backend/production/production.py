@@ -66,7 +66,7 @@ class Production:
         try:
             return self._run(request, maps, job)
         except BaseException as error:
-            failure = failure_of(error)
+            failure = failure_of(error, request)
             if failure.kind == FailureKind.OUT_OF_MEMORY:
                 self.forget()
             level = logging.INFO if failure.kind == FailureKind.CANCELLED else logging.ERROR

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from operator import attrgetter
@@ -22,19 +21,13 @@ from backend import (
     GenerationRequest,
     create_production_pipeline,
     diagnose_generation_failure,
-    run_full_diagnostic,
 )
-from backend.diagnostics import Finding
 from backend.flux.samplers import SAMPLERS as FLUX_SAMPLERS
 from backend.wire.request import SAMPLERS, SCHEDULES
 from tests.backend.samples import make_maps, pixels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL = "random-weights"
-
-
-def found(findings: list[Finding], subject: str) -> Finding:
-    return next(finding for finding in findings if finding.subject == subject)
 
 
 def test_every_name_is_there_and_importing_loads_nothing() -> None:
@@ -79,39 +72,6 @@ def test_what_cannot_be_done_is_said(models_folder: Path, tmp_path: Path) -> Non
     request = pipeline.request("a cube", width=64, height=64, steps=1)
     with pytest.raises(OSError, match="No such file"):
         pipeline.generate(request).save(tmp_path / "nowhere" / "picture.png")
-
-
-def test_a_healthy_machine(models_folder: Path) -> None:
-    findings = run_full_diagnostic(models_folder, "cpu")
-    assert all(finding.works for finding in findings), findings
-    assert "cpu" in found(findings, "device").said
-    assert "Random weights" in found(findings, f"model {MODEL}").said
-    assert "64 x 64 pixels" in found(findings, "a picture").said
-
-
-def test_what_is_broken_is_named_with_the_next_step(models_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(models_folder / MODEL, tmp_path / "cut")
-    shutil.copytree(models_folder / MODEL, tmp_path / "whole")
-    (tmp_path / "cut" / "transformer.gguf").unlink()
-    findings = run_full_diagnostic(tmp_path, "cuda:7")
-    cut, device = found(findings, "model cut"), found(findings, "device")
-    assert not cut.works and cut.said == "The model lacks transformer.gguf." and cut.hint == "Download it again."
-    assert not device.works and device.hint
-    assert found(findings, "model whole").works and not found(findings, "a picture").works
-
-
-def test_diagnose_on_the_command_line(models_folder: Path, tmp_path: Path) -> None:
-    def run(folder: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "backend", "diagnose", "--models", str(folder), "--device", "cpu"]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    done = run(models_folder)
-    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "model.json").write_text("{")
-    done = run(tmp_path)
-    assert done.returncode == 1
-    assert "FAIL model bad: The description of the model 'bad' cannot be read. Download the model again." in done.stdout
 
 
 def test_an_exception_becomes_a_sentence() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.diagnostics import run_full_diagnostic
 from backend.models import find_model
 from backend.pipeline import create_production_pipeline
 from backend.production import Production
@@ -260,15 +259,3 @@ def test_a_script_is_told_the_same(families_folder: Path) -> None:
     pipeline = create_production_pipeline("random-fill-dev", families_folder, "cpu")
     with pytest.raises(FailureError, match="cannot paint from noise"):
         pipeline.generate(pipeline.request("a hat", width=64, height=64))
-
-
-def test_a_diagnosis_paints_with_a_model_that_paints_from_words(families_folder: Path, tmp_path: Path) -> None:
-    folder = one_model(families_folder, tmp_path, "random-depth-dev")
-    shutil.copytree(families_folder / "random-weights", folder / "random-weights")
-    shutil.copytree(families_folder / "random-redux-dev", folder / "random-redux-dev")
-    shutil.rmtree(folder / "random-redux-dev" / "redux")
-    findings = {finding.subject: finding for finding in run_full_diagnostic(folder, "cpu")}
-    assert findings["a picture"].works, findings["a picture"]
-    assert findings["model random-depth-dev"].works
-    lacking = findings["model random-redux-dev"]
-    assert not lacking.works and "redux" in lacking.said and lacking.hint

@@ -232,4 +232,4 @@ def test_every_exception_becomes_a_failure(production: Production, error: Except
 
 def test_a_device_that_is_not_there(models_folder: Path) -> None:
     failure = failed(run(Production(models_folder, "no-such-device"), REQUEST))
-    assert failure.kind == FailureKind.INTERNAL
+    assert failure.kind == FailureKind.DEVICE_UNUSABLE and "no-such-device" in failure.message
