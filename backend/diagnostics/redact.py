@@ -25,7 +25,8 @@ NOBODYS_NAMES = {
 """Names that many have, and that are words of a report: a hundred `<user>` would hide what it says."""
 SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|_KEY$|CREDENTIAL|COOKIE|AUTH", re.IGNORECASE)
 SECRET_SHORTEST = 6
-PROMPT_SHORTEST = 3
+PROMPT_SHORTEST, LINE_SHORTEST = 3, 12
+"""Letters. A shorter prompt, or line of one, is a word that anyone may use."""
 USER_VARIABLES = ("USER", "LOGNAME", "USERNAME", "SUDO_USER", "LNAME")
 HOST_VARIABLES = ("HOSTNAME", "COMPUTERNAME", "HOST")
 FOLDER_VARIABLES = ("HOME", "USERPROFILE")
@@ -68,7 +69,7 @@ class Redactor:
         for secret in self.secrets:
             text = text.replace(secret, "<token>")
         for prompt in self.prompts:
-            for form in dict.fromkeys((prompt, json.dumps(prompt)[1:-1], repr(prompt)[1:-1])):
+            for form in _forms(prompt):
                 text = text.replace(form, "<prompt>")
         for folder, word in self.places:
             text = re.sub(rf"{re.escape(folder)}(?![\w.-])", f"<{word}>", text, flags=_PATH_FLAGS)
@@ -81,6 +82,14 @@ class Redactor:
             domain = r"(?:\.[\w-]+)*" if word == "host" else ""
             text = re.sub(rf"(?<![^\W_]){re.escape(name)}(?![^\W_]){domain}", f"<{word}>", text, flags=re.IGNORECASE)
         return text
+
+
+def _forms(prompt: str) -> list[str]:
+    """How a prompt may stand in a log: as it is, as JSON and Python write it, whole and line by line."""
+    whole = [prompt, *(json.dumps(prompt, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))]
+    whole += [repr(prompt)[1:-1], ascii(prompt)[1:-1]]
+    lines = [line.strip() for line in prompt.splitlines() if len(line.strip()) >= LINE_SHORTEST]
+    return list(dict.fromkeys((*whole, *lines)))
 
 
 def _places(more: Mapping[str, Path], environment: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ _I = re.IGNORECASE
 PROMPTS = (
     # "prompt": "a cat", prompt='a cat', prompts=["a cat", "a dog"], prompt = a cat, --prompt "a cat"
     (
-        re.compile(rf"(['\"]?\b{FIELD}['\"]?\s*[=:]\s*\[?\s*){QUOTED}(?:\s*,\s*{QUOTED})*", _I | re.DOTALL),
+        re.compile(rf"(['\"]?\b{FIELD}['\"]?\s*[=:]\s*)(?:{QUOTED}|{LISTED})", _I | re.DOTALL),
         r"\1<prompt>",
     ),
     (re.compile(rf"(--{FIELD}(?:=|\s+))(?:{QUOTED}|[^\n]+?(?=\s--|\n|$))", _I), r"\1<prompt>"),
@@ -29,7 +29,9 @@ SECRETS = (
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"), "<token>"),
     (re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}", _I), r"\1<token>"),
     (
-        re.compile(rf"(\b{SECRET_FIELD}['\"]?\s*[=:]\s*['\"]?)(?!<|bearer\b|basic\b)[^\s'\",;}}]{{3,}}", _I),
+        re.compile(
+            rf"(\b{SECRET_FIELD}['\"]?\s*[=:]\s*['\"]?)(?!<|bearer\b|basic\b|\d+\b(?![\w-]))[^\s'\",;}}]{{3,}}", _I
+        ),
         r"\1<token>",
     ),
     (re.compile(r"([?&][\w.-]+=)[^&\s'\"]+"), r"\1<value>"),
@@ -45,11 +47,11 @@ ADDRESSES = (
     (re.compile(rf"(\bhttps?://)(?!(?:[\w-]+\.)*(?:{_HOSTS})\b|127\.0\.0\.1|<)[^/\s:'\"]+", _I), r"\1<host>"),
 )
 PART = r"[^\s/\\'\",;:<>()\[\]|]+"
-WORDS = rf"{PART}(?: {PART}){{0,6}}"
+WORDS = rf"{PART}(?: (?!~){PART}){{0,6}}"
 FILE = rf"{PART}(?:(?: {PART}){{0,6}}\.(?:blend|png|exr|jpe?g|webp|safetensors|gguf|json|py|log|toml|txt))?"
 PATHS = (
     re.compile(r"(?P<quote>['\"])(?P<path>(?:file://)?(?:/|~|[A-Za-z]:[\\/]|\\\\)[^'\"\n]*[\\/][^'\"\n]*)(?P=quote)"),
-    re.compile(rf"(?<![\w.<>/:\\-])(?P<path>(?:file://)?(?:/{WORDS}(?=/))+/(?:{FILE})?)"),
+    re.compile(rf"(?<![\w.<>/:~\\-])(?P<path>(?:file://)?(?:/{WORDS}(?=/))+/(?:{FILE})?)"),
     re.compile(rf"(?<![\w/\\])(?P<path>(?:[A-Za-z]:|\\\\{PART})(?:[\\/]+{WORDS}(?=[\\/]))*[\\/]+(?:{FILE})?)"),
     re.compile(rf"(?<![\w<>])(?P<path>~[\w.-]*(?:/{WORDS}(?=/))*/(?:{FILE})?)"),
     # What lies below these is the user's own.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__
@@ -75,8 +77,7 @@ def _failure(failure: Failure) -> str:
 
 def _request(request: GenerationRequest) -> str:
     """All of it but what the user has written."""
-    left_out = ("prompt", "negative_prompt")
-    fields = {name: value for name, value in request.to_json().items() if name not in left_out}
+    fields = {name: value for name, value in request.to_json().items() if "prompt" not in name}
     return _block("Request", "\n".join(f"{name} = {value!r}" for name, value in fields.items()))
 
 
@@ -97,17 +98,27 @@ def _log(path: Path) -> str:
 
 
 def _prompts(request: GenerationRequest | None, data: Path | None) -> list[str]:
-    """Every text of a user's that is known here."""
-    requests = [request] if request is not None else []
+    """Every text of a user's that is known here, also in results that this version cannot read."""
+    known = list(_texts(request.to_json())) if request is not None else []
     if data is not None:
         for job_id in stored.stored_ids(data / "results")[:RESULTS_READ]:
-            try:
-                found = stored.read(data / "results", job_id)
-            except (OSError, ValueError):
-                continue
-            if found is not None:
-                requests.append(found.result.request)
-    return [text for one in requests for text in (one.prompt, one.negative_prompt) if text]
+            with suppress(OSError, ValueError):
+                note = (data / "results" / job_id / "result.json").read_text(encoding="utf-8", errors="replace")
+                known += _texts(json.loads(note))
+    return known
+
+
+def _texts(data: object) -> Iterator[str]:
+    """The texts in all fields that are called some kind of prompt."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if isinstance(value, str) and "prompt" in str(name):
+                yield value
+            else:
+                yield from _texts(value)
+    elif isinstance(data, list):
+        for item in data:
+            yield from _texts(item)
 
 
 def _block(title: str, text: str) -> str:
