@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from ..backend.wire import FailureError, FailureKind
+from ..backend.wire import Failure, FailureError, FailureKind
 
 if TYPE_CHECKING:
     from .link import BackendPlace
@@ -22,6 +22,8 @@ DEVICES = (
     ("mps", "Metal", "The GPU of an Apple computer"),
     ("cpu", "CPU", "No GPU; slow with full models"),
 )
+
+DIAGNOSIS_ICONS = {"works": "CHECKMARK", "fails": "ERROR", "skipped": "REMOVE"}
 
 
 class GrisaillePreferences(bpy.types.AddonPreferences):
@@ -60,6 +62,31 @@ class GrisaillePreferences(bpy.types.AddonPreferences):
                 row.label(text=f"Not set: {value}", icon="BLANK1")
         layout.prop(self, "device")
         layout.operator("grisaille.log_folder_open", icon="FILE_FOLDER")
+        _draw_diagnosis(layout, context)
+
+
+def _draw_diagnosis(layout: Any, context: bpy.types.Context) -> None:
+    from . import state
+    from .ui.text import paragraph
+
+    current = state.get()
+    if current.diagnosis is not None:
+        row = layout.row()
+        row.label(text="Diagnosing: a step with each model takes a while", icon="TIME")
+        row.operator("grisaille.diagnosis_cancel", icon="X")
+        return
+    row = layout.row()
+    row.operator("grisaille.diagnose", icon="VIEWZOOM")
+    found = current.diagnosed
+    if found is None:
+        return
+    box = layout.box()
+    if isinstance(found, Failure):
+        paragraph(box, context, str(found), "ERROR")
+        return
+    row.operator("grisaille.diagnosis_copy", icon="COPYDOWN")
+    for line in found.lines:
+        paragraph(box, context, f"{line.subject}: {line.said} {line.hint}".strip(), DIAGNOSIS_ICONS[line.state])
 
 
 def of_this_addon() -> GrisaillePreferences | None:

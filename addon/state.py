@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..backend.wire import Failure, GenerationRequest, Progress
     from .link import BackendPlace, Link
+    from .link.diagnosis import Diagnosed, Diagnosis
 
 HOLDER = "_grisaille_state"
 GRACE_SECONDS = 30.0
@@ -62,6 +63,7 @@ class State:
     session: names the file that is open now, also when it was never saved; new at each load.
     kept: origins, by job id, of results that are on disk until a saved .blend holds them.
     saved: job ids that the open file's last save holds. has_looked: whether the disk was read for `kept`.
+    diagnosis: the one that runs. diagnosed: what the last one found, or why it found nothing.
     command: the command line's registration. previews: the icon of the picture while it is made.
     release_at: when the link is closed after the add-on was switched off, in monotonic seconds; 0 while it is on.
     """
@@ -79,6 +81,8 @@ class State:
     model_items: list[tuple[str, str, str, int]] = field(default_factory=list)
     previews: Any = None
     command: Any = None
+    diagnosis: Diagnosis | None = None
+    diagnosed: Diagnosed | Failure | None = None
     has_looked: bool = False
     release_at: float = 0.0
 
@@ -97,6 +101,8 @@ class State:
         """Ends the backend and forgets its jobs. What it finished stays on disk."""
         link, self.link, self.place = self.link, None, None
         self.jobs.clear()
+        if self.diagnosis is not None:
+            self.diagnosis.cancel()
         if link is not None:
             link.close()
 

@@ -23,7 +23,7 @@ START_SECONDS = 120.0
 WINDOWS_FLAGS = ("CREATE_NO_WINDOW", "BELOW_NORMAL_PRIORITY_CLASS")
 LINE_MAX = 64 * 2**10
 STDERR_MAX = 2 * 2**20
-_BOOTSTRAP = (
+BOOTSTRAP = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
     "runpy.run_module('backend', run_name='__main__', alter_sys=True)"
 )
@@ -97,9 +97,7 @@ class BackendProcess:
         return ""
 
     def _spawn(self, stderr: BinaryIO) -> subprocess.Popen[bytes]:
-        root = Path(__file__).resolve().parent.parent.parent
-        program = self._place.program or ("-c", _BOOTSTRAP, str(root), "serve")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        program = self._place.program or backend_command("serve")
         try:
             return subprocess.Popen(
                 [str(self._place.python), "-I", "-X", "utf8", *program],
@@ -108,12 +106,12 @@ class BackendProcess:
                 stderr=stderr,
                 # Not the extension's folder: Windows would not let an update replace it.
                 cwd=self._place.data_folder,
-                env=environment,
+                env=clean_environment(),
                 close_fds=True,
                 # Ctrl-C in the terminal is for Blender; the backend follows it. Not a session of its own: Linux
                 # shares the processor between sessions first, and the backend's low priority would not count.
                 process_group=0,
-                creationflags=sum(getattr(subprocess, flag, 0) for flag in WINDOWS_FLAGS),
+                creationflags=creation_flags(),
             )
         except OSError as error:
             message = f"{self._place.python} could not be run: {error.strerror}."
@@ -144,6 +142,21 @@ class BackendProcess:
 
     def _stdout(self) -> Any:
         return self._popen.stdout
+
+
+def backend_command(*arguments: str) -> tuple[str, ...]:
+    """What a Python of the backend's runs, isolated, for a command of `python -m backend`."""
+    return ("-c", BOOTSTRAP, str(Path(__file__).resolve().parent.parent.parent), *arguments)
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without what Blender's Python is told."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def creation_flags() -> int:
+    """For Windows: no console, and behind Blender."""
+    return sum(getattr(subprocess, flag, 0) for flag in WINDOWS_FLAGS)
 
 
 def _announcement(line: bytes) -> dict[str, Any]:

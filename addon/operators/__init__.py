@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from . import cancel, controls, folders, generate, loras, prompt, render, results, view
+from . import cancel, controls, diagnose, folders, generate, loras, prompt, render, results, view
 
 CLASSES = (
     generate.GRISAILLE_OT_generate,
@@ -27,6 +27,9 @@ CLASSES = (
     results.GRISAILLE_OT_materials_restore,
     results.GRISAILLE_OT_failure_dismiss,
     folders.GRISAILLE_OT_log_folder_open,
+    diagnose.GRISAILLE_OT_diagnose,
+    diagnose.GRISAILLE_OT_diagnosis_copy,
+    diagnose.GRISAILLE_OT_diagnosis_cancel,
 )
 
 

@@ -26,11 +26,11 @@ def _too_old(case: Case) -> tuple[str, str] | None:
     if not case.says("driver on your system is too old", "driver version is insufficient"):
         return None
     found = case.says(r"found version (\d+)")
-    has = f", which knows CUDA {cuda_version(int(found[1]))}" if found else ""
+    known = f" (CUDA {cuda_version(int(found[1]))})" if found else ""
     wanted = _cuda_of_torch()
-    needs = f"; PyTorch needs CUDA {wanted}" if wanted else ""
+    needs = f", which needs CUDA {wanted}" if wanted else ""
     return (
-        f"The NVIDIA driver{has} is too old for this PyTorch{needs}.",
+        f"The NVIDIA driver{known} is too old for this PyTorch{needs}.",
         f"Install a newer driver from NVIDIA and restart the computer, or {ON_CPU}.",
     )
 

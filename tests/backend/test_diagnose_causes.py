@@ -206,7 +206,7 @@ def test_files_that_are_cut_or_something_else(tmp_path: Path) -> None:
     empty = tmp_path / "empty.gguf"
     empty.touch()
     old = tmp_path / "old.pth"
-    old.write_bytes(pickle.dumps({"a": Path}))
+    old.write_bytes(pickle.dumps({"a": Path}, protocol=2))
     for act in (
         lambda: load_file(cut),
         lambda: load_file(page),
