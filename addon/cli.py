@@ -19,7 +19,7 @@ from ..backend.wire.model_names import model_names
 from ..backend.wire.presets import PRESETS
 from ..backend.wire.request import SAMPLERS, SCHEDULES
 from ..backend.wire.styles import STYLES
-from . import choices
+from . import choices, cli_diagnose
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +37,8 @@ def main(arguments: list[str]) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as stop:  # argparse has said what is wrong, or printed its help
         return DONE if stop.code in (0, None) else USAGE
+    if options.command == cli_diagnose.NAME:
+        return cli_diagnose.run(options)
     try:
         job_id, result = _generate(options)
     except FailureError as error:
@@ -55,9 +57,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="blender -b FILE --command grisaille", description="Paint Blender scenes with FLUX.", allow_abbrev=False
     )
-    command = top.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "generate", help="paint a picture of what a camera sees", allow_abbrev=False
-    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    cli_diagnose.add_to(commands)
+    command = commands.add_parser("generate", help="paint a picture of what a camera sees", allow_abbrev=False)
     add = command.add_argument
     add("--prompt", required=True, help="what the picture shows")
     add("--style", choices=(choices.NO_STYLE, *STYLES), help="a style whose words are added (default: the scene's)")

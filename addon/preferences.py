@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from ..backend.wire import Failure, FailureError, FailureKind
+from ..backend.wire import FailureError, FailureKind
 
 if TYPE_CHECKING:
     from .link import BackendPlace
@@ -23,7 +24,8 @@ DEVICES = (
     ("cpu", "CPU", "No GPU; slow with full models"),
 )
 
-DIAGNOSIS_ICONS = {"works": "CHECKMARK", "fails": "ERROR", "skipped": "REMOVE"}
+DRAWN_BELOW: list[Callable[[Any, bpy.types.Context], None]] = []
+"""What `ui` adds to the preferences, which know nothing of it."""
 
 
 class GrisaillePreferences(bpy.types.AddonPreferences):
@@ -62,31 +64,8 @@ class GrisaillePreferences(bpy.types.AddonPreferences):
                 row.label(text=f"Not set: {value}", icon="BLANK1")
         layout.prop(self, "device")
         layout.operator("grisaille.log_folder_open", icon="FILE_FOLDER")
-        _draw_diagnosis(layout, context)
-
-
-def _draw_diagnosis(layout: Any, context: bpy.types.Context) -> None:
-    from . import state
-    from .ui.text import paragraph
-
-    current = state.get()
-    if current.diagnosis is not None:
-        row = layout.row()
-        row.label(text="Diagnosing: a step with each model takes a while", icon="TIME")
-        row.operator("grisaille.diagnosis_cancel", icon="X")
-        return
-    row = layout.row()
-    row.operator("grisaille.diagnose", icon="VIEWZOOM")
-    found = current.diagnosed
-    if found is None:
-        return
-    box = layout.box()
-    if isinstance(found, Failure):
-        paragraph(box, context, str(found), "ERROR")
-        return
-    row.operator("grisaille.diagnosis_copy", icon="COPYDOWN")
-    for line in found.lines:
-        paragraph(box, context, f"{line.subject}: {line.said} {line.hint}".strip(), DIAGNOSIS_ICONS[line.state])
+        for draw in DRAWN_BELOW:
+            draw(layout, context)
 
 
 def of_this_addon() -> GrisaillePreferences | None:

@@ -101,8 +101,6 @@ class State:
         """Ends the backend and forgets its jobs. What it finished stays on disk."""
         link, self.link, self.place = self.link, None, None
         self.jobs.clear()
-        if self.diagnosis is not None:
-            self.diagnosis.cancel()
         if link is not None:
             link.close()
 
@@ -127,7 +125,10 @@ def _end() -> None:
     from .results import kept
 
     kept.forget_saved()
-    get().close()
+    current = get()
+    if current.diagnosis is not None:
+        current.diagnosis.cancel()
+    current.close()
 
 
 def _renew() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import threading
 from contextlib import suppress
@@ -19,7 +21,7 @@ SETUP_HINT = "Choose the backend's Python in the preferences, or set the backend
 
 @dataclass(frozen=True, slots=True)
 class FoundLine:
-    """One thing that was looked at. state: "works", "fails" or "skipped". said: a sentence. hint: the next step, or ""."""
+    """One thing that was looked at. state: "works", "fails" or "skipped". said: a sentence. hint: what to do, or ""."""
 
     subject: str
     state: str
@@ -74,8 +76,14 @@ class Diagnosis:
         return self._outcome
 
     def cancel(self) -> None:
-        """Ends the process; the outcome is then a failure."""
-        self._popen.kill()
+        """Ends the process and those it has started; the outcome is then a failure."""
+        if self._popen.poll() is not None:
+            return
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+        else:
+            self._popen.kill()
 
     def _read(self) -> None:
         outcome: Diagnosed | Failure

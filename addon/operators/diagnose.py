@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from ...backend.wire import Failure, FailureError
+from ...backend.wire import Failure, FailureError, FailureKind
 from .. import preferences, state
 
 if TYPE_CHECKING:
-    from ..link.diagnosis import Diagnosed
+    from ..link.diagnosis import Diagnosed, Diagnosis
 
 POLL_SECONDS = 0.25
 
@@ -28,39 +28,26 @@ class GRISAILLE_OT_diagnose(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """From a button: returns at once, and a timer shows what was found."""
-        if state.get().diagnosis is not None:
-            self.report({"INFO"}, "A diagnosis is being made.")
+        try:
+            begin(self.quick)
+        except FailureError as error:
+            self.report({"ERROR"}, str(error.failure))
             return {"CANCELLED"}
-        if not self._begin():
-            return {"CANCELLED"}
-        bpy.app.timers.register(_look, first_interval=POLL_SECONDS, persistent=True)
+        bpy.app.timers.register(look, first_interval=POLL_SECONDS, persistent=True)
         return {"FINISHED"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """From a script: waits for it."""
-        if not self._begin():
+        try:
+            outcome = begin(self.quick).wait()
+        except FailureError as error:
+            self.report({"ERROR"}, str(error.failure))
             return {"CANCELLED"}
-        running = state.get().diagnosis
-        assert running is not None
-        outcome = running.wait()
         _keep(outcome)
         if isinstance(outcome, Failure):
             self.report({"ERROR"}, str(outcome))
             return {"CANCELLED"}
         return {"FINISHED"}
-
-    def _begin(self) -> bool:
-        from ..link.diagnosis import Diagnosis
-
-        current = state.get()
-        current.diagnosed = None
-        try:
-            current.diagnosis = Diagnosis(preferences.backend_place(), self.quick)
-        except FailureError as error:
-            current.diagnosed = error.failure
-            self.report({"ERROR"}, str(error.failure))
-            return False
-        return True
 
 
 class GRISAILLE_OT_diagnosis_copy(bpy.types.Operator):
@@ -95,7 +82,23 @@ class GRISAILLE_OT_diagnosis_cancel(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _look() -> float | None:
+def begin(quick: bool) -> Diagnosis:
+    """Starts a diagnosis and returns at once. Raises `FailureError`, which the preferences show too."""
+    from ..link.diagnosis import Diagnosis
+
+    current = state.get()
+    if current.diagnosis is not None:
+        raise FailureError.of(FailureKind.BAD_REQUEST, "A diagnosis is being made already.", "Wait for it, or stop it.")
+    current.diagnosed = None
+    try:
+        current.diagnosis = Diagnosis(preferences.backend_place(), quick)
+    except FailureError as error:
+        current.diagnosed = error.failure
+        raise
+    return current.diagnosis
+
+
+def look() -> float | None:
     """The timer's: shows what was found once it is there."""
     running = state.get().diagnosis
     if running is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import controls, generate, loras, results
+from . import controls, diagnosis, generate, loras, results
 
 CLASSES = (
     generate.GRISAILLE_PT_generate,
@@ -19,8 +19,10 @@ CLASSES = (
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    diagnosis.register()
 
 
 def unregister() -> None:
+    diagnosis.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -117,7 +117,10 @@ def _check_tokenizer(model: ModelFolder, part: str, encoder: str) -> None:
         words = json.loads((model.parts[encoder] / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # The encoder's config has a fault of its own.
-    load_tokenizer(CLIPTokenizer if part == "tokenizer" else T5Tokenizer, model.parts[part], int(words))
+    if part == "tokenizer":
+        load_tokenizer(CLIPTokenizer, model.parts[part], int(words))
+    else:
+        load_tokenizer(T5Tokenizer, model.parts[part], int(words))
 
 
 def _check_family(folder: Path) -> None:
