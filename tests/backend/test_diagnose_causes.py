@@ -128,8 +128,8 @@ def test_layers_that_do_not_fit() -> None:
         failure = diagnosed(act)
         assert failure.kind == FailureKind.MODEL_UNSUPPORTED and "the model 'dev'" in failure.message
 
-    def apply_lora() -> None:
-        ones(2, 4) @ ones(3, 2)
+    def apply_lora() -> torch.Tensor:
+        return ones(2, 4) @ ones(3, 2)
 
     assert "A LoRA does not fit the model 'dev'" in diagnosed(apply_lora).message
 

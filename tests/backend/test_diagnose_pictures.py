@@ -107,8 +107,6 @@ def test_a_controlnet_of_a_flux_of_another_size(own_models_folder: Path) -> None
     wider = {**CONTROLNET, "num_attention_heads": TRANSFORMER["num_attention_heads"] * 2}
     with without_deprecations():
         net = FluxControlNetModel(**wider)
-    for block in net.controlnet_blocks:
-        torch.nn.init.ones_(block.weight)
     write_net(own_models_folder, net)
     failure = failed(run(Production(own_models_folder, "cpu"), STEERED))
     assert failure.kind == FailureKind.MODEL_UNSUPPORTED
