@@ -111,7 +111,7 @@ def _names(path: Path) -> set[str]:
 def _check_tokenizer(model: ModelFolder, part: str, encoder: str) -> None:
     from transformers import CLIPTokenizer, T5Tokenizer
 
-    from ..flux.load_parts import load_tokenizer
+    from ..flux.tokenizers import load_tokenizer
 
     try:
         words = json.loads((model.parts[encoder] / "config.json").read_text(encoding="utf-8"))["vocab_size"]
