@@ -42,14 +42,13 @@ class LookUp(nn.Module):
 
 @contextmanager
 def looked_up(
-    net: FluxTransformer2DModel | FluxControlNetModel, prepared: Sequence[Prepared], rest: torch.device | None = None
+    net: FluxTransformer2DModel | FluxControlNetModel, prepared: Sequence[Prepared]
 ) -> Iterator[list[Prepared]]:
     """While it lasts, the net's adaLN layers look up what they would make of `prepared`, made in one pass before.
 
     Gives the same Prepared with the numbers of rows for a modulation: what to call the net with inside. Equal to
     computing in each call but for the order of the sums in a product (7e-7). The layers are as they were afterwards,
-    also when the loop ends by raising. rest: where their weights go when the pass is done, and stay: the next pass
-    takes one layer at a time from there. None to leave them where they are.
+    also when the loop ends by raising. Their weights may lie elsewhere: they come one layer at a time.
     """
     vectors = torch.cat([one.modulation for one in prepared])
     if len(vectors) > ROWS_MAX:
@@ -57,7 +56,7 @@ def looked_up(
         return
     layers = [module for module in net.modules() if isinstance(module, ADALN)]
     kept = [(layer.silu, layer.linear) for layer in layers]
-    tables = [LookUp(_table(layer.linear, layer.silu(vectors), rest)) for layer in layers]
+    tables = [LookUp(_table(layer.linear, layer.silu(vectors))) for layer in layers]
     rows = torch.arange(len(vectors), device=vectors.device).split([len(one.modulation) for one in prepared])
     try:
         # In place of the SiLU, not of the linear layer: between the two the last norm rounds to the dtype it computes
@@ -70,10 +69,7 @@ def looked_up(
             layer.silu, layer.linear = silu, linear
 
 
-def _table(linear: nn.Module, vectors: Tensor, rest: torch.device | None) -> Tensor:
+def _table(linear: nn.Module, vectors: Tensor) -> Tensor:
     """(rows, width) -> (rows, outputs), on the vectors' device, wherever the weights are."""
     weights = {name: value.to(vectors.device) for name, value in linear.state_dict().items()}
-    table = functional_call(linear, weights, (vectors,))
-    if rest is not None:
-        linear.to(rest)
-    return table
+    return functional_call(linear, weights, (vectors,))

@@ -1,4 +1,4 @@
-"""Which family of models a ControlNet was made for, as its config.json says."""
+"""Which family of models a ControlNet was made for, as its config.json says, and whether it is as wide as the model."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def check_net_family(folder: Path) -> None:
         "Choose a ControlNet that was made for FLUX.1, or switch its control off.",
         str(folder / "config.json"),
     )
+
+
+def check_net_width(folder: Path, width: int, wanted: int) -> None:
+    """Raises `FailureError` (model_unsupported) unless what the net adds is as wide as the transformer's stream."""
+    if width != wanted:
+        raise FailureError.of(
+            FailureKind.MODEL_UNSUPPORTED,
+            f"The ControlNet in {folder.name} is for a larger or smaller FLUX: it is {width} wide, the model {wanted}.",
+            "Choose a ControlNet that was made for this model, or switch its control off.",
+            str(folder / "config.json"),
+        )

@@ -110,8 +110,9 @@ def test_a_controlnet_of_a_flux_of_another_size(own_models_folder: Path) -> None
     write_net(own_models_folder, net)
     failure = failed(run(Production(own_models_folder, "cpu"), STEERED))
     assert failure.kind == FailureKind.MODEL_UNSUPPORTED
-    wanted = f"The ControlNet for depth does not fit the model {MODEL!r}: it was made for another family of models."
-    assert failure.message == wanted and failure.hint.startswith("Switch the depth control off")
+    widths = f"it is {net.inner_dim} wide, the model {net.inner_dim // 2}."
+    assert failure.message == f"The ControlNet in controlnet is for a larger or smaller FLUX: {widths}"
+    assert failure.hint.startswith("Choose a ControlNet that was made for this model")
 
 
 def test_a_lora_of_another_architecture(own_models_folder: Path) -> None:
