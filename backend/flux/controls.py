@@ -94,19 +94,14 @@ class RestAfterWindow:
                 Module.to(net, self.place)
 
 
-def tabulated(
-    controls: Sequence[ControlNetSteering], stack: ExitStack, rest: torch.device | None
-) -> list[ControlNetSteering]:
-    """The same controls, with their nets' adaLN looked up until the stack ends. Those that share a net share tables.
-
-    rest: where those layers' weights go meanwhile, or None.
-    """
+def tabulated(controls: Sequence[ControlNetSteering], stack: ExitStack) -> list[ControlNetSteering]:
+    """The same controls, with their nets' adaLN looked up until the stack ends. Those that share a net share tables."""
     by_net: dict[int, list[ControlNetSteering]] = {}
     for control in controls:
         by_net.setdefault(id(control.net), []).append(control)
     found: dict[int, ControlNetSteering] = {}
     for sharing in by_net.values():
-        prepared = stack.enter_context(looked_up(sharing[0].net, [control.prepared for control in sharing], rest))
+        prepared = stack.enter_context(looked_up(sharing[0].net, [control.prepared for control in sharing]))
         found.update((id(old), replace(old, prepared=new)) for old, new in zip(sharing, prepared, strict=True))
     return [found[id(control)] for control in controls]
 

@@ -33,6 +33,7 @@ from .load_transformer import LoadedTransformer, load_transformer
 from .lora import LoraInput, LoraStack, loras_of
 from .memory import net_rest, total_memory
 from .modulation import looked_up
+from .net_family import check_net_width
 from .preview import fit_latent_colours, preview
 from .redux import Redux, load_redux, with_reference
 from .samplers import SAMPLERS, Calls
@@ -138,7 +139,9 @@ class FluxModel:
     def controlnet(self, folder: Path, weights: str = "") -> FluxControlNetModel:
         """The net, loaded now or before, on the model's device."""
         if folder not in self.nets:
-            self.nets[folder] = load_controlnet(folder, self.device, self.dtype, weights)
+            net = load_controlnet(folder, self.device, self.dtype, weights)
+            check_net_width(folder, net.inner_dim, self.transformer.model.inner_dim)
+            self.nets[folder] = net
         Module.to(self.nets[folder], self.device)
         return self.nets[folder]
 
@@ -305,8 +308,8 @@ class PictureJob:
         net = self.model.transformer.model
         prompts = [self._prepared(one) for one in (self.conditions, self.negative) if one is not None]
         with ExitStack() as stack:
-            prompt, *away = stack.enter_context(looked_up(net, prompts, self.model.net_rest))
-            steering: list[Steering] = [*tabulated(self.steering, stack, self.model.net_rest)]
+            prompt, *away = stack.enter_context(looked_up(net, prompts))
+            steering: list[Steering] = [*tabulated(self.steering, stack)]
             if self.model.net_rest is not None:
                 steering.append(RestAfterWindow.of(self.steering, self.model.net_rest))
             negative = Negative(away[0], self.request.true_cfg) if away else None
