@@ -41,8 +41,9 @@ def readers(folder: ModelFolder) -> tuple[Reader, Reader]:
     "text", ["", "a red pot", "  two  spaces ", "naïve 猫 \U0001f680", "</s> <pad>", "x" * 300, "\n\0"]
 )
 def test_counts_are_the_tokenizers_own(folder: ModelFolder, readers: tuple[Reader, Reader], text: str) -> None:
-    for kind, part, reader in ((T5Tokenizer, "tokenizer_2", readers[0]), (CLIPTokenizer, "tokenizer", readers[1])):
-        tokenizer = read_tokenizer(kind, folder.parts[part])
+    t5 = read_tokenizer(T5Tokenizer, folder.parts["tokenizer_2"])
+    clip = read_tokenizer(CLIPTokenizer, folder.parts["tokenizer"])
+    for tokenizer, reader in ((t5, readers[0]), (clip, readers[1])):
         assert reader.count(text) == len(tokenizer(text, truncation=False).input_ids)
 
 
