@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..failures import failure_of
+from ..flux.model_parts import missing
 from ..models import ModelFolder, find_model
 from ..wire import Failure, FailureError, FailureKind
 from .finding import Finding, gigabytes
@@ -63,7 +64,7 @@ def check_json(path: Path) -> None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        _missing(path)
+        raise missing(path) from None
     except ValueError as error:
         _broken(path, "is damaged", str(error))
     if not isinstance(data, dict):
@@ -100,7 +101,7 @@ def _names(path: Path) -> set[str]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        _missing(path)
+        raise missing(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return set(file.keys())
@@ -135,15 +136,6 @@ def _fault(look: Callable[[], object]) -> Failure | None:
     except Exception as error:
         return failure_of(error)
     return None
-
-
-def _missing(path: Path) -> NoReturn:
-    raise FailureError.of(
-        FailureKind.MODEL_MISSING,
-        f"The model's file {path.parent.name}/{path.name} is not there.",
-        "Download the model again, or choose another one.",
-        str(path),
-    )
 
 
 def _broken(path: Path, what: str, detail: str = "") -> NoReturn:

@@ -11,12 +11,17 @@ def require(folder: Path, *patterns: str) -> None:
     """Raises `FailureError` (model_missing) unless a file for each pattern is in the folder."""
     for pattern in patterns:
         if not any(path.is_file() for path in folder.glob(pattern)):
-            raise FailureError.of(
-                FailureKind.MODEL_MISSING,
-                f"The model's file {folder.name}/{pattern} is not there.",
-                "Download the model again, or choose another one.",
-                str(folder / pattern),
-            )
+            raise missing(folder / pattern)
+
+
+def missing(path: Path) -> FailureError:
+    """What is said of a file of a model that is not there."""
+    return FailureError.of(
+        FailureKind.MODEL_MISSING,
+        f"The model's file {path.parent.name}/{path.name} is not there.",
+        "Download the model again, or choose another one.",
+        str(path),
+    )
 
 
 def broken(folder: Path, error: Exception) -> FailureError:
