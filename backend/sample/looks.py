@@ -9,7 +9,7 @@ al. 2023, ImageReward, section 4). The loss of the stages before stays beside it
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -38,13 +38,35 @@ BEGUN = 5
 """Pictures that the painter begins in a step."""
 LEVELS, FIRST = 6, 3
 """Steps of a picture that is begun, and the first of them in which it may be judged: before, all guesses are blurs."""
-REWARD = 0.02
-"""The judge's loss beside the flow's: more, and forms and colours are given up for its sake."""
 EMA = 0.99
 PARTS = (SUBJECT, GROUND)
 NAMES: tuple[list[str], list[str]] = (list(MATERIALS), list(COLOURS))
 SEEN = 8
 """Tokens of a part from which on it is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the judge is asked for: weights of the material and the colour, of the thing and the ground.
+
+    reward, later: what the judge's loss counts beside the flow's, up to the step `from_step` and from there on.
+    """
+
+    kinds: tuple[float, float]
+    parts: tuple[float, float]
+    reward: float
+    later: float = 0.0
+    from_step: int = 1 << 30
+
+    def reward_at(self, step: int) -> float:
+        return self.reward if step < self.from_step else self.later
+
+
+MATERIAL = Wish((1.0, 0.0), (1.0, 0.0), 0.05)
+MATERIAL_AND_COLOUR = Wish((1.0, 1.0), (1.0, 0.5), 0.02, 0.05, 450)
+"""The first finds the materials and loses some colours, the second keeps the colours, finds fewer of the materials, and
+paints beside the things. The mean of their weights has what is good in both and the faults of neither (as Wortsman et
+al. 2022, Model soups, found for classifiers)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +103,11 @@ class LatentJudge(nn.Module):
         seen = (hidden * near).sum((2, 3)) / near.sum((2, 3)).clamp(min=1.0)
         return [head(seen) for head in self.heads]
 
-    def losses(self, tokens: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-        """labels: (n, 2), material and colour. -> (n,), the cross entropies of both."""
+    def losses(self, tokens: Tensor, mask: Tensor, labels: Tensor, kinds: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+        """labels: (n, 2), material and colour. kinds: their weights. -> (n,), the cross entropies of both."""
         scores = self(tokens, mask)
-        return torch.stack(
-            [cross_entropy(score, labels[:, kind], reduction="none") for kind, score in enumerate(scores)]
-        ).sum(0)
+        each = [cross_entropy(score, labels[:, kind], reduction="none") for kind, score in enumerate(scores)]
+        return kinds[0] * each[0] + kinds[1] * each[1]
 
 
 def labelled_scenes(work: Path) -> Labelled:
@@ -143,9 +164,9 @@ def _disturbed(tokens: Tensor, chance: torch.Generator) -> Tensor:
 
 def train_looks(
     work: Path, painter: Painter, batches: Batches, judge: LatentJudge, scenes: Labelled, stage: Stage,
-    show: Callable[[int, Painter], None],
+    wish: Wish, show: Callable[[int, Painter], None],
 ) -> Painter:  # fmt: skip
-    """Returns the moving average of the weights."""
+    """Returns the moving average of the weights. The painter itself is changed."""
     device = batches.device
     painter.requires_grad_(True).train()
     average = copy.deepcopy(painter).requires_grad_(False).eval()
@@ -158,8 +179,8 @@ def train_looks(
         with torch.autocast(device.type, torch.bfloat16):
             velocity, guesses = painter.velocity_and_guesses(batch, ones)
         flow = flow_loss(velocity, batch.noise - batch.clean, batch.weight) + GUESS_WEIGHT * guess_loss(guesses, batch)
-        reward = _look_loss(painter, batches, judge, scenes, step)
-        return flow + REWARD * reward, {"flow": flow.item(), "looks": reward.item()}
+        reward = _look_loss(painter, batches, judge, scenes, wish, step)
+        return flow + wish.reward_at(step) * reward, {"flow": flow.item(), "looks": reward.item()}
 
     def after_step(step: int) -> None:
         blend(average, painter, min(EMA, (step + 1) / (step + 10)))
@@ -169,8 +190,18 @@ def train_looks(
     return average
 
 
-def _look_loss(painter: Painter, batches: Batches, judge: LatentJudge, scenes: Labelled, step: int) -> Tensor:
-    """What the judge says of pictures that the painter has begun: of the thing, and half as much of the ground."""
+def mean_of(painters: Sequence[Painter]) -> Painter:
+    """The painter whose weights are the mean of theirs."""
+    mean = copy.deepcopy(painters[0])
+    for count, other in enumerate(painters[1:], 1):
+        blend(mean, other, count / (count + 1))
+    return mean
+
+
+def _look_loss(
+    painter: Painter, batches: Batches, judge: LatentJudge, scenes: Labelled, wish: Wish, step: int
+) -> Tensor:
+    """What the judge says of pictures that the painter has begun."""
     chance = generator_of(13, step)
     device = batches.device
     batch, looks, picks = _begun(batches, scenes, step, chance)
@@ -192,8 +223,9 @@ def _look_loss(painter: Painter, batches: Batches, judge: LatentJudge, scenes: L
     losses = []
     for part in range(len(PARTS)):
         mask = scenes.masks[picks, part].to(device)
-        losses.append((judge.losses(guess, mask, labels[:, part]) * (mask.sum(1) >= SEEN)).mean())
-    return losses[0] + 0.5 * losses[1]
+        of_part = judge.losses(guess, mask, labels[:, part], wish.kinds)
+        losses.append(wish.parts[part] * (of_part * (mask.sum(1) >= SEEN)).mean())
+    return losses[0] + losses[1]
 
 
 def _begun(

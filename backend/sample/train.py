@@ -1,12 +1,13 @@
 """Makes the sample model from nothing:  python -m backend.sample.train --preset cpu
 
 Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, polish, detail,
-looks, guidance, style, export. Look at the contact sheets in the work folder while it runs.
+material, looks, guidance, style, export. Look at the contact sheets in the work folder while it runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import shutil
 import warnings
@@ -27,7 +28,7 @@ from .dataset import make_dataset
 from .export import export_model
 from .flow import DETAIL_MEAN, SIGMA_MEAN, Batches, Painter, train_control, train_flow, train_guidance
 from .latent_data import encode_dataset, load_latents
-from .looks import labelled_scenes, train_latent_judge, train_looks
+from .looks import MATERIAL, MATERIAL_AND_COLOUR, labelled_scenes, mean_of, train_latent_judge, train_looks
 from .painting import draw_sheet, save_sheet
 from .style import FILE, train_style
 from .text import make_encoders, train_text
@@ -62,6 +63,7 @@ class Preset:
     polish: Stage
     detail: Stage
     judge: Stage
+    material: Stage
     looks: Stage
     guidance: Stage
     style: Stage
@@ -71,19 +73,19 @@ PRESETS = {
     "cpu": Preset(
         1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
         Stage("flow", 5000, 1.2e-3, 150), Stage("polish", 7000, 1e-3, 150), Stage("detail", 6000, 1e-3, 150),
-        Stage("latent-judge", 900, 2e-3), Stage("looks", 450, 4e-4, 30),
+        Stage("latent-judge", 900, 2e-3), Stage("material", 450, 4e-4, 30), Stage("looks", 1150, 4e-4, 30),
         Stage("guidance", 400, 4e-4, 30), Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(
         8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("control", 6000, 2e-3, 200),
         Stage("flow", 20000, 1.5e-3, 500), Stage("polish", 10000, 1e-3, 200), Stage("detail", 10000, 1e-3, 200),
-        Stage("latent-judge", 3000, 2e-3), Stage("looks", 4000, 4e-4, 50),
+        Stage("latent-judge", 3000, 2e-3), Stage("material", 1600, 4e-4, 50), Stage("looks", 4000, 4e-4, 50),
         Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
     ),
     "try": Preset(
         0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("control", 2, 1e-3, 2),
         Stage("flow", 4, 1e-3, 2), Stage("polish", 2, 1e-3, 2), Stage("detail", 2, 1e-3, 2),
-        Stage("latent-judge", 2, 2e-3), Stage("looks", 2, 4e-4, 2),
+        Stage("latent-judge", 2, 2e-3), Stage("material", 2, 4e-4, 2), Stage("looks", 2, 4e-4, 2),
         Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
     ),
 }  # fmt: skip
@@ -179,8 +181,12 @@ class Training:
     def looks(self, painter: Painter, batches: Batches, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         scenes = labelled_scenes(self.work)
         judge = train_latent_judge(self.work, scenes, self.preset.judge)
-        show = self._show("looks", vae, encoders, 1.0)
-        return train_looks(self.work, painter, batches, judge, scenes, self.preset.looks, show)
+        painters = []
+        for stage, wish in ((self.preset.material, MATERIAL), (self.preset.looks, MATERIAL_AND_COLOUR)):
+            show = self._show(stage.name, vae, encoders, 1.0)
+            own = copy.deepcopy(painter)
+            painters.append(train_looks(self.work, own, batches, judge, scenes, stage, wish, show))
+        return mean_of(painters)
 
     def guidance(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         show = self._show("guidance", vae, encoders, 3.5)
