@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from tools.console import ROOT, ToolError, say
 
+PROMPT = "an orange glossy sculpture on a white marble table, turquoise wall, studio light from the left"
+
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command; returns the exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
@@ -33,9 +35,11 @@ def _parser() -> argparse.ArgumentParser:
 
     add("zip", _zip, "Makes dist/grisaille-<version>.zip; Blender's own validator checks it where a Blender is set up.")
     demo = add("demo", _demo, "Makes a picture from the sample scene, and leaves it all in demo/.")
-    demo.add_argument("--steps", type=int, default=8, help="denoising steps (default 8)")
+    demo.add_argument("--steps", type=int, default=12, help="denoising steps (default 12)")
     demo.add_argument("--size", default="512x512", help="the picture's size in pixels, WIDTHxHEIGHT (default 512x512)")
-    demo.add_argument("--prompt", default="a grisaille still life, soft window light", help="what to paint")
+    demo.add_argument(
+        "--prompt", default=PROMPT, help="what to paint: simple things, or the sample model will not know"
+    )
     test = add("test", _test, "Runs every test, in the environments they belong to.")
     test.add_argument("--only", action="append", metavar="SUITE", help="only suites with this in their name")
     test.add_argument("--no-coverage", action="store_true", help="do not measure coverage")

@@ -17,7 +17,7 @@ from tools.environments import BACKEND, BLENDERS, Environment, can_be_made, miss
 DEMO = ROOT / "demo"
 WORK = ROOT / "build" / "demo"
 SAMPLE = ROOT / "samples" / "still_life.blend"
-MODEL = "random-weights"
+MODEL = ROOT / "backend" / "sample" / "model" / "sample"
 SHEET = "contact_sheet.png"
 PROGRESS = "grisaille-progress "
 """What a line begins with that Blender's side prints for the bar: a fraction and a text follow."""
@@ -37,15 +37,12 @@ def run(prompt: str, size: str, steps: int) -> int:
     archive = staging.build_zip()
     staging.validate(archive, blender_python)
     say(f"Built {archive.relative_to(ROOT)}, accepted by the validator of {blender.purpose}.")
-    show_progress(0.02, "making a model with random weights")
-    _run([python, "-m", "tools.random_model", WORK / "models"], "The random model could not be made")
     order = {
         "archive": str(archive),
         "scene": str(SAMPLE),
         "python": str(python),
-        "models": str(WORK / "models"),
         "data": str(WORK / "data"),
-        "model": MODEL,
+        "model": MODEL.name,
         "prompt": prompt,
         "width": width,
         "height": height,
@@ -57,7 +54,7 @@ def run(prompt: str, size: str, steps: int) -> int:
     }
     _run_blender(blender_python, order)
     show_progress(0.97, "contact sheet")
-    title = json.loads((WORK / "models" / MODEL / "model.json").read_text(encoding="utf-8"))["title"]
+    title = json.loads((MODEL / "model.json").read_text(encoding="utf-8"))["title"]
     command = [python, "-m", "tools.contact_sheet", DEMO / SHEET, "--title", title, "--prompt", prompt]
     tiles = [WORK / "depth.png", WORK / "normal.png", WORK / "line.png", DEMO / "picture.png", WORK / "render.png"]
     _run([*command, *tiles], "The contact sheet could not be made")

@@ -58,7 +58,6 @@ def install(order: dict[str, Any]) -> None:
     all_preferences: Any = bpy.context.preferences
     preferences = all_preferences.addons[PACKAGE].preferences
     preferences.backend_python = order["python"]
-    preferences.models_folder = order["models"]
     preferences.data_folder = order["data"]
 
 

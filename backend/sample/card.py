@@ -17,7 +17,19 @@ from .training import progress_of
 from .world.looks import COLOURS, LIGHTS, MATERIALS
 from .world.shapes import HELD_OUT, TRAINING
 
-STAGES = ("text", "vae", "control", "flow", "polish", "detail", "guidance", "style")
+STAGES = (
+    "text",
+    "vae",
+    "control",
+    "flow",
+    "polish",
+    "detail",
+    "latent-judge",
+    "material",
+    "looks",
+    "guidance",
+    "style",
+)
 PARTS = {
     "transformer (GGUF, Q8_0)": "transformer.gguf",
     "union ControlNet": "controlnet/diffusion_pytorch_model.safetensors",
@@ -57,6 +69,9 @@ figures are taken on. Control pictures in training were made by `backend/flux/co
 | stage | steps | minutes |
 |---|---|---|
 {stages}
+
+The judge that rewarded `material` knew materials only and was taught apart from the one above, which rewarded `looks`;
+now one judge does both.
 
 ## Figures
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,9 +47,11 @@ GUESS_WEIGHT = 0.25
 CONTROLS_MAX = 2.1
 """What three controls at the usual strength of 0.7 add up to."""
 GUIDANCE_MAX = 7.0
-GUIDANCE_SLOPE = 0.8
-"""The classifier-free guidance that the guidance g stands for is 1 + slope x (g - 1): what users know from FLUX.1-dev,
-3.5, is then a scale of 3, where materials show and colours are still those that were asked for."""
+GUIDANCE_SLOPES = (0.9, 0.14)
+"""The classifier-free guidance that the guidance g stands for is 1 + slope x (g - 1), away from no caption with the
+control kept, and away from neither. The first brings out materials and colours: what users know from FLUX.1-dev, 3.5,
+is then a scale of 3.2. The second holds the picture to the scene: with 0.2, edge recall of 24 pictures from lines rises
+from 0.32 to 0.42 beyond another scene's, and materials from 22 of 48 fall to 20."""
 RESCALE = 0.7
 """How far the guided guess at the picture is brought back to the contrast of the plain one (Lin et al. 2023, section
 3.4, where it is phi): without it colours overshoot, and are then further from what was asked for than with none."""
@@ -293,7 +295,8 @@ def train_guidance(
     """Teaches the guidance input what classifier-free guidance does, so that one forward a step obeys the slider.
 
     The target is the velocity of the teacher (the painter as it came), moved by what it makes of the caption beyond the
-    control alone. The controls come stronger than the teacher's, too: several at once add up to more than one.
+    control alone, and a little by what it makes of both beyond neither. In half of the pictures the controls come
+    stronger than the teacher's, too: several at once add up to more than one.
     """
     device = batches.device
     teacher = copy.deepcopy(painter).requires_grad_(False).eval()
@@ -308,11 +311,13 @@ def train_guidance(
         guidance = 1 + (GUIDANCE_MAX - 1) * torch.rand(len(batch.sigma), generator=chance).to(device)
         ones = torch.ones_like(batch.sigma)
         without = replace(batch, text=no_text.expand_as(batch.text), pooled=no_pooled.expand_as(batch.pooled))
-        more = 1 + (CONTROLS_MAX - 1) * torch.rand(len(batch.sigma), generator=chance).to(device)
+        free = replace(without, strength=torch.zeros_like(batch.strength))
+        more = 1 + (CONTROLS_MAX - 1) * (2 * torch.rand(len(batch.sigma), generator=chance) - 1).clamp(min=0).to(device)
         stronger = replace(batch, strength=batch.strength * more)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                target = _guided(batch, teacher(batch, ones).float(), teacher(without, ones).float(), guidance)
+                plain, *others = (teacher(one, ones).float() for one in (batch, without, free))
+                target = _guided(batch, plain, others, guidance)
             velocity = painter(stronger, guidance)
         loss = flow_loss(velocity, target, batch.weight)
         return loss, {"loss": loss.item()}
@@ -325,11 +330,12 @@ def train_guidance(
     return average
 
 
-def _guided(batch: Batch, plain: Tensor, without: Tensor, guidance: Tensor) -> Tensor:
-    """The velocity at a guidance, from those with and without the caption: (n, tokens, 64) all."""
+def _guided(batch: Batch, plain: Tensor, others: Sequence[Tensor], guidance: Tensor) -> Tensor:
+    """The velocity at a guidance: (n, tokens, 64), from the plain one and those to go away from, by GUIDANCE_SLOPES."""
     sigma = batch.sigma[:, None, None].clamp(min=1e-3)
     noisy = (1 - sigma) * batch.clean + sigma * batch.noise
-    pushed = plain + (GUIDANCE_SLOPE * (guidance - 1))[:, None, None] * (plain - without)
+    away = torch.stack([slope * (plain - other) for slope, other in zip(GUIDANCE_SLOPES, others, strict=True)]).sum(0)
+    pushed = plain + (guidance - 1)[:, None, None] * away
     guess, pushed_guess = noisy - sigma * plain, noisy - sigma * pushed
     contrast = guess.std((1, 2), keepdim=True) / pushed_guess.std((1, 2), keepdim=True)
     return (noisy - pushed_guess * (1 - RESCALE + RESCALE * contrast)) / sigma

@@ -42,10 +42,6 @@ from tests.backend.float_model import write_float_copy
 
 JUDGE = Path(__file__).parent / "material_judge.safetensors"
 MEGABYTES = 32
-pytestmark = pytest.mark.skipif(
-    not (model_folder() / "model.json").is_file(),
-    reason="the sample model has not been made yet: .venv/bin/python -m backend.sample.train makes it",
-)
 
 
 @pytest.fixture(scope="module")

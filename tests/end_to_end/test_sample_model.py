@@ -19,9 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture
 def nothing_downloaded(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user who has installed the add-on and downloaded nothing."""
-    names = module("backend.wire.model_names")
-    if not (names.shipped_models() / "sample" / "model.json").is_file():
-        pytest.skip("the sample model has not been made yet: .venv/bin/python -m backend.sample.train makes it")
     monkeypatch.delenv("GRISAILLE_MODELS")
 
 
