@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .diagnostics import bug_report, diagnose_generation_failure, run_full_diagnostic
     from .models.settings import CONTROLNETS, MODEL_VARIANTS, PIPELINE_SETTINGS, RECOMMENDED_SAMPLING
+    from .outputs import read_maps, read_request, save_picture
     from .pipeline import create_production_pipeline, quick_generate
     from .prompts import TEMPLATES, PromptParts, from_template
     from .wire import Control, ControlMaps, Failure, FailureError, GenerationRequest, GenerationResult, LoRA
@@ -38,7 +39,10 @@ __all__ = [
     "diagnose_generation_failure",
     "from_template",
     "quick_generate",
+    "read_maps",
+    "read_request",
     "run_full_diagnostic",
+    "save_picture",
     "with_few_steps",
 ]
 _PLACES = {
@@ -51,6 +55,9 @@ _PLACES = {
     "TEMPLATES": ".prompts",
     "from_template": ".prompts",
     "STYLES": ".wire.styles",
+    "read_maps": ".outputs",
+    "read_request": ".outputs",
+    "save_picture": ".outputs",
     "CONTROLNETS": ".models.settings",
     "FEW_STEPS": ".wire.few_steps",
     "with_few_steps": ".wire.few_steps",

@@ -1,4 +1,7 @@
-"""The backend's commands. `serve` is the one that the add-on runs; the others are for people."""
+"""The backend's commands. `serve` is the one that the add-on runs; the others are for people.
+
+Printing the help imports nothing but argparse: what a command needs is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .commands import diagnose, prompt
-from .jobs import Producer
-from .serving import ServeConfig, serve_process
-from .wire import FailureError, FailureKind
+from .commands import diagnose, generate, prompt
+
+if TYPE_CHECKING:
+    from .jobs import Producer
+    from .serving import ServeConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="serve the Blender that started it",
         description="Reads its configuration as one line of JSON from stdin and ends when stdin does.",
     )
+    generate.add_to(commands)
     diagnose.add_to(commands)
     models = commands.add_parser("models", help="work with model files").add_subparsers(dest="action", required=True)
     quantize = models.add_parser(
@@ -37,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(options.run(options))
     if options.command == "models":
         sys.exit(_quantize(options))
+    from .serving import serve_process
+
     serve_process(_production)
 
 
@@ -44,6 +52,7 @@ def _quantize(options: argparse.Namespace) -> int:
     """Returns the exit code: 0 done, 1 failed, 2 called wrongly."""
     # torch takes seconds to import, and only this command needs it here.
     from .flux.quantise_file import quantise_file
+    from .wire import FailureError, FailureKind
 
     def show(number: int, count: int) -> None:
         print(f"\r{number} of {count} tensors", end="" if number < count else "\n", file=sys.stderr, flush=True)
@@ -61,7 +70,7 @@ def _production(config: ServeConfig) -> Producer:
     # Imported here: torch takes seconds, and being ready must not wait for it.
     from .production import Production
 
-    return Production(config.models_folder, config.device)
+    return Production(config.models_folder, config.device, config.data_folder / "maps")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 from backend import GenerationRequest, create_production_pipeline, quick_generate
 
 quick_generate("a red glossy ball on a white floor").save("ball.png")
+
+pipeline = create_production_pipeline(models_folder="/path/to/models")
+request = pipeline.request("a red glossy ball", width=768, height=512, seed=3)
+result = pipeline.generate(request, on_progress=lambda progress: print(progress.stage, progress.fraction))
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from .models import find_model, model_names
+from .outputs import PaintedResult
 from .production import Production
+from .production.choosing import model_for
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
 from .wire.model_names import shipped_models
 
@@ -22,12 +28,17 @@ SETTINGS: dict[str, type] = {"steps": int, "guidance": float}
 
 
 class ProductionPipeline:
-    """One model, kept loaded between pictures."""
+    """Paints Requests one after another, and keeps the last model loaded. Not for several threads at once.
 
-    def __init__(self, model: str, models_folder: Path, device: str) -> None:
+    model: the name of the model that paints, or "" where each Request's own does, or the best for it.
+    """
+
+    def __init__(self, model: str, models_folder: Path, device: str, maps_folder: Path | None = None) -> None:
+        if model:
+            find_model(models_folder, model)
         self.model = model
-        self._defaults = find_model(models_folder, model).defaults
-        self._production = Production(models_folder, device)
+        self._models_folder, self._device, self._keeps_maps = models_folder, device, maps_folder is not None
+        self._production = Production(models_folder, device, maps_folder)
 
     def generate(
         self,
@@ -35,23 +46,27 @@ class ProductionPipeline:
         maps: ControlMaps | None = None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         is_cancelled: Callable[[], bool] = lambda: False,
-    ) -> GenerationResult:
-        """Paints the Request with this pipeline's model, whatever the Request names.
+    ) -> PaintedResult:
+        """Paints the Request with this pipeline's model, whatever the Request names; without one, with the Request's.
 
-        maps: what its controls need, of the Request's size; see `ControlMaps` for axes and units. on_progress: called
-        with growing fractions below 1. is_cancelled: asked between steps. Raises `FailureError`, whose `failure` has
-        one sentence and the next step.
+        request: fields, units and ranges in `GenerationRequest`. maps: what its controls and its task need, of the
+        Request's size; see `ControlMaps` for axes and units. on_progress: called with a `Progress`, its fractions
+        growing and below 1, in this thread. is_cancelled: asked between steps; True ends the picture.
+
+        Returns a `GenerationResult` whose request names the model that ran, and whose `save` and `show` take the
+        picture out. Raises `FailureError`, whose `failure` has a kind, one sentence and the next step.
         """
+        maps = maps if maps is not None else ControlMaps()
         result = self._production.run(
-            replace(request, model=self.model),
-            maps if maps is not None else ControlMaps(),
+            replace(request, model=self.model or request.model),
+            maps,
             on_progress=on_progress,
             on_preview=lambda picture: None,
             is_cancelled=is_cancelled,
         )
         if isinstance(result, Failure):
             raise FailureError(result)
-        return result
+        return PaintedResult.of(result, None if self._keeps_maps else maps)
 
     def show_prompt(self, request: GenerationRequest) -> GenerationResult:
         """What the Request's prompt becomes with this pipeline's model, without painting and without its weights.
@@ -62,29 +77,43 @@ class ProductionPipeline:
         return self.generate(replace(request, task="show_prompt", controls=(), stages=(), reference_strength=0.0))
 
     def request(self, prompt: str, **settings: Any) -> GenerationRequest:
-        """A Request with the model's own steps and guidance where `settings` says nothing else."""
-        own = {name: kind(self._defaults[name]) for name, kind in SETTINGS.items() if name in self._defaults}
-        return GenerationRequest(prompt, model=self.model, **{**own, **settings})
+        """A Request with the model's own steps and guidance where `settings` says nothing else.
+
+        settings: fields of `GenerationRequest`. Where the pipeline has no model, the best for these settings is named.
+        Raises `FailureError` where none can do them, `TypeError` for a field that there is not.
+        """
+        wanted = GenerationRequest(prompt, **{"model": self.model, **settings})
+        folder = model_for(wanted, self._models_folder, self._device).folder
+        own = {name: kind(folder.defaults[name]) for name, kind in SETTINGS.items() if name in folder.defaults}
+        return replace(wanted, model=folder.name, **{name: own[name] for name in own if name not in settings})
 
 
 def create_production_pipeline(
-    model_variant: str = "", models_folder: str | Path | None = None, device: str = "auto"
+    model_variant: str = "",
+    models_folder: str | Path | None = None,
+    device: str = "auto",
+    maps_folder: str | Path | None = None,
 ) -> ProductionPipeline:
     """A pipeline for the model `model_variant`: a folder in `models_folder`, or one that ships with Grisaille.
 
-    model_variant: "" for the first there is. device: "auto" or a torch device, such as "cpu" or "cuda:1". Nothing is
-    loaded before the first picture. Raises `FailureError` where there is no such model.
+    model_variant: "" for the best there is for each Request on this machine. models_folder: None for what ships.
+    device: "auto" or a torch device, such as "cpu" or "cuda:1". maps_folder: where the maps of all pictures are kept
+    (`read_maps`); None to keep those of saved pictures beside them. Nothing is loaded before the first picture. Raises
+    `FailureError` (model_missing, model_broken, model_unsupported) where there is no such model.
     """
     folder = Path(models_folder) if models_folder is not None else shipped_models()
-    names = model_names(folder)
-    if not model_variant and not names:
+    if not model_variant and not model_names(folder):
         raise FailureError.of(
             FailureKind.MODEL_MISSING, f"There is no model in {folder}.", "Choose the folder that holds your models."
         )
-    return ProductionPipeline(model_variant or names[0], folder, device)
+    return ProductionPipeline(model_variant, folder, device, Path(maps_folder) if maps_folder is not None else None)
 
 
-def quick_generate(prompt: str, width: int = 512, height: int = 512, **settings: Any) -> GenerationResult:
-    """One picture of `prompt` on the model that ships with Grisaille; settings: fields of GenerationRequest."""
+def quick_generate(prompt: str, width: int = 512, height: int = 512, **settings: Any) -> PaintedResult:
+    """One picture of `prompt` on the model that ships with Grisaille: `quick_generate("a cat").show()`.
+
+    width, height: pixels, multiples of 16 within 64..4096. settings: other fields of `GenerationRequest`. Raises
+    `FailureError`.
+    """
     pipeline = create_production_pipeline()
     return pipeline.generate(pipeline.request(prompt, width=width, height=height, **settings))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Picture = NDArray[np.uint8]
+    Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def check_numbers(values: Tensor, where: str = "") -> None:
@@ -27,7 +27,7 @@ def check_numbers(values: Tensor, where: str = "") -> None:
 
 
 def check_not_blank(picture: Picture, original: Picture | None) -> None:
-    """Raises `FailureError` (picture_blank) on a (height, width, 3) uint8 picture that is of one colour all over.
+    """Raises `FailureError` (picture_blank) on a (height, width, 3) picture that is of one colour all over.
 
     original: the picture that it was made from, if any; where that is of one colour, so may this be.
     """

@@ -44,6 +44,13 @@ def total_memory(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
+def memory_of(device: torch.device) -> int:
+    """Bytes that a device computes in: a card's own, else the machine's main memory."""
+    import psutil
+
+    return total_memory(device) or psutil.virtual_memory().total
+
+
 def net_rest(device: torch.device, total: int) -> torch.device | None:
     """Where ControlNets wait when their part of the steps is over: in main memory for cards that they crowd.
 

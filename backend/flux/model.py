@@ -332,17 +332,25 @@ class PictureJob:
         """(height, width, 3) uint8 of predicted tokens, small."""
         return preview(tokens, self.rows, self.columns, self.model.latent_colours)
 
-    def decode(self) -> Picture:
-        """(height, width, 3) uint8: the finished picture."""
+    def decode(self) -> Picture | NDArray[np.uint16]:
+        """(height, width, 3): the finished picture, uint8 or uint16 by the Request's bit depth."""
         image = decode(self.model.vae, unpack(self.tokens, self.rows, self.columns))
         check_numbers(image, " in the VAE")
         values = (image[0].permute(1, 2, 0) / 2.0 + 0.5).clamp(0.0, 1.0)
-        pixels = values.mul(255.0).round().to(torch.uint8).cpu().numpy()
+        pixels = whole_numbers(values, self.request.bit_depth)
         check_not_blank(pixels, self.original)
         if self.is_kept is not None and self.original is not None:
             # What may not change at all is the artist's own pixels, not what the VAE makes of them.
-            pixels[self.is_kept] = self.original[self.is_kept]
+            pixels[self.is_kept] = self.original[self.is_kept].astype(pixels.dtype) * (
+                257 if pixels.itemsize > 1 else 1
+            )
         return pixels
+
+
+def whole_numbers(values: Tensor, bits: int) -> Picture | NDArray[np.uint16]:
+    """0..1 -> the nearest of 2**8 values as uint8, or of 2**16 as uint16."""
+    scaled = values.mul(2.0**bits - 1.0).round()
+    return scaled.to(torch.uint8 if bits == 8 else torch.uint16).cpu().numpy()
 
 
 def _remembered(cache: OrderedDict[Key, Made], key: Key, most: int, make: Callable[[], Made]) -> Made:

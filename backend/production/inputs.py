@@ -53,13 +53,14 @@ def maps_used(request: GenerationRequest, choices: list[ControlChoice], maps: Co
 
 
 def plan_of(choices: list[ControlChoice], job: Job) -> dict[str, Any]:
-    """What was decided about the controls."""
+    """What was decided about the controls, and about the model where the Request named none."""
     nets = {
         choice.kind: f"{choice.net.folder.name}: {choice.drawn_as} {choice.net.weights}".rstrip()
         for choice in choices
         if choice.net
     }
-    return ({"controls": nets} if nets else {}) | ({"note": job.note} if job.note else {})
+    said = {"controls": nets, "note": job.note, "model_choice": job.model_reason}
+    return {name: value for name, value in said.items() if value}
 
 
 def control_pictures(

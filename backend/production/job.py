@@ -41,6 +41,8 @@ class Job:
     is_cancelled: Callable[[], bool]
     timings: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    model_reason: str = ""
+    """Why the model was taken, where the Request named none."""
     done: float = 0.0
     share: float = 1.0
     """Of all passes over the picture: how much of them is behind, and how much of them is the one that runs."""

@@ -54,6 +54,7 @@ def _request_of(request: GenerationRequest, index: int, stage: Stage, whole: fro
     if index > 0:
         task, strength = "inpaint" if task == "inpaint" else "image_to_image", stage.strength
     controls = request.controls if stage.controls is None else stage.controls
+    is_last = index == len(request.stages) - 1
     always = [control for control in request.controls if control.kind in whole]
     return replace(
         request,
@@ -65,6 +66,8 @@ def _request_of(request: GenerationRequest, index: int, stage: Stage, whole: fro
         strength=strength,
         controls=(*always, *(control for control in controls if control.kind not in whole)),
         stages=(),
+        # What the next pass starts from has 8 bits, as every picture to start from.
+        bit_depth=request.bit_depth if is_last else 8,
     )
 
 

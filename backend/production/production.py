@@ -9,12 +9,15 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..failures import failure_of
-from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_loras, find_model, model_names
+from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_loras, model_names
+from ..outputs import MapStore
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
+from .choosing import model_for
 from .inputs import check_source, control_inputs, control_pictures, maps_used, pass_sources, plan_of
 from .job import Job, OnProgress
 from .loras import lora_digests, use_loras
@@ -36,13 +39,17 @@ log = logging.getLogger("grisaille.production")
 class Production:
     """Makes pictures, one at a time, and keeps the last model loaded between them."""
 
-    def __init__(self, models_folder: Path, device: str = "auto") -> None:
-        """models_folder: holds one folder a model. device: "auto" or a torch device, such as "cpu" or "cuda:1"."""
+    def __init__(self, models_folder: Path, device: str = "auto", maps_folder: Path | None = None) -> None:
+        """models_folder: holds one folder a model. device: "auto" or a torch device, such as "cpu" or "cuda:1".
+
+        maps_folder: where the maps of finished pictures are kept (`MapStore`); None to keep none.
+        """
         self._models_folder = models_folder
         self._device = device
         self._loaded: tuple[tuple[object, ...], FluxModel] | None = None
         self._digests = WeightDigests()
         self._prompting = Prompting()
+        self._maps = MapStore(maps_folder) if maps_folder is not None else None
 
     def model_names(self) -> list[str]:
         return model_names(self._models_folder)
@@ -87,7 +94,9 @@ class Production:
         request.check()
         maps.check(request.width, request.height)
         check_source(request, maps)
-        folder = find_model(self._models_folder, request.model)
+        chosen = model_for(request, self._models_folder, self._device)
+        folder, job.model_reason = chosen.folder, chosen.reason
+        request = replace(request, model=folder.name)
         if request.task == "show_prompt":
             return self._prompting.shown(request, folder, job)
         passes = passes_of(request, frozenset(folder.joined))
@@ -131,7 +140,7 @@ class Production:
                 use_loras(model, loras)
             reset_peak(model.device)
         with without_gradients():
-            pixels: NDArray[np.uint8] | None = None
+            pixels: NDArray[Any] | None = None
             for one in passes:
                 job.done, job.share = one.done, one.share
                 is_whole = one.size == (request.width, request.height)
@@ -141,17 +150,29 @@ class Production:
                 pixels = _make(picture_job, job, pass_sources(one, maps, pixels))
             assert pixels is not None  # there is always a pass
         with job.stage("saving"):
+            used = map_digests(maps, maps_used(request, choices, maps))
+            self._keep_maps({digest: maps.arrays()[name] for name, digest in used.items()})
             digests = {
                 "request": request.digest(),
-                "maps": map_digests(maps, maps_used(request, choices, maps)),
+                "maps": used,
                 "weights": self._digests.of(folder.files(), folder.path, job.check),
                 **lora_digests(self._digests, loras, job.check),
             }
             plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
             plan |= plan_of(choices, job)
-            png = encode_png(pixels, provenance(request, digests, plan))
+            transformer = folder.transformer.relative_to(folder.path).as_posix()
+            png = encode_png(pixels, provenance(request, digests, plan, transformer))
         log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
         return GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
+
+    def _keep_maps(self, by_digest: dict[str, NDArray[Any]]) -> None:
+        if self._maps is None:
+            return
+        try:
+            self._maps.put(by_digest)
+        except OSError:
+            # The picture is worth more than what would make it again.
+            log.exception("the maps of a picture could not be kept in %s", self._maps.folder)
 
     def _model(self, folder: ModelFolder, job: Job) -> FluxModel:
         """The model, loaded now or still there from the last job; loaded again when a file of it has changed."""
@@ -183,7 +204,7 @@ def model_files(folder: ModelFolder) -> ModelFiles:
     )
 
 
-def _make(picture_job: PictureJob, job: Job, maps: ControlMaps) -> NDArray[np.uint8]:
+def _make(picture_job: PictureJob, job: Job, maps: ControlMaps) -> NDArray[Any]:
     """Takes a picture through the stages of the engine, telling and asking in between."""
     steps, controls = picture_job.steps, picture_job.controls
     with job.stage("text"):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tomllib
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..outputs.metadata import DIGESTS, PARAMETERS, PLAN, REQUEST
+from ..outputs.parameters import parameters_text
+from ..outputs.png import encode_png
 from ..wire import ControlMaps, GenerationRequest
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+__all__ = ["WeightDigests", "encode_png", "map_digests", "provenance", "version"]
 
 READ_BYTES = 1 << 22
-PNG_LEVEL = 4
-"""zlib's level: at 6 a noisy picture takes twice as long for two per cent less."""
 
 
 @cache
@@ -63,28 +61,22 @@ def map_digests(maps: ControlMaps, kinds: Iterable[str]) -> dict[str, str]:
     return digests
 
 
-def provenance(request: GenerationRequest, digests: dict[str, Any], plan: dict[str, Any]) -> dict[str, str]:
-    """The text chunks of a picture, by keyword. Nothing in them changes between two equal runs."""
+def provenance(
+    request: GenerationRequest, digests: dict[str, Any], plan: dict[str, Any], transformer: str = ""
+) -> dict[str, str]:
+    """The text chunks of a picture, by keyword. Nothing in them changes between two equal runs.
+
+    transformer: which of the digests' weights other tools know the model by.
+    """
+    software = f"Grisaille {version()}"
     return {
-        "Software": f"Grisaille {version()}",
+        "Software": software,
         "Description": request.prompt,
-        "grisaille:request": _json(request.to_json()),
-        "grisaille:digests": _json(digests),
-        "grisaille:plan": _json(plan),
+        PARAMETERS: parameters_text(request, digests.get("weights", {}), transformer, software),
+        REQUEST: _json(request.to_json()),
+        DIGESTS: _json(digests),
+        PLAN: _json(plan),
     }
-
-
-def encode_png(pixels: NDArray[np.uint8], texts: dict[str, str]) -> bytes:
-    """(height, width, 3) uint8 -> a PNG file with the texts as UTF-8 chunks."""
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    for keyword, text in texts.items():
-        info.add_itxt(keyword, text)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info, compress_level=PNG_LEVEL)
-    return buffer.getvalue()
 
 
 def _json(data: object) -> str:

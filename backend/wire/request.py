@@ -33,6 +33,7 @@ STAGES_MAX = 8
 STAGE_SCALE_MIN = 0.25
 REFERENCE_STRENGTH_MAX = 2.0
 SEED_MAX = 2**32 - 1
+BIT_DEPTHS = (8, 16)
 PROMPT_MAX = 10_000
 
 
@@ -118,11 +119,12 @@ class GenerationRequest:
     last has the Request's size.
     edit: the prompt says what to change in the picture. reference_strength: what the words of a reference picture are
     multiplied by, 0..2; at 0 there is none.
-    model: a name from the catalogue or a folder in the models folder, never a path. loras: changes to the model's
-    weights, added up.
+    model: a name from the catalogue or a folder in the models folder, never a path; "" for the best for this Request on
+    this machine, which the Result then names. loras: changes to the model's weights, added up.
     style: a name in `wire.styles.STYLES` whose words are added to the prompt, "" for none. enhance: whether what the
     prompt says nothing of (light, quality) is added, too. What came of them is in the Result's plan; the task
     show_prompt tells it before anything is painted. In prompts (word:1.2) weighs, {a|b} is one of the two by the seed.
+    bit_depth: of the picture's channels, 8 or 16.
     """
 
     prompt: str
@@ -132,7 +134,7 @@ class GenerationRequest:
     steps: int = 20
     guidance: float = 3.5
     task: str = "text_to_image"
-    model: str = "sample"
+    model: str = ""
     sampler: str = "euler"
     schedule: str = "simple"
     negative_prompt: str = ""
@@ -144,6 +146,7 @@ class GenerationRequest:
     style: str = ""
     enhance: bool = False
     loras: tuple[LoRA, ...] = ()
+    bit_depth: int = 8
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
@@ -192,7 +195,7 @@ class GenerationRequest:
         for name in ("prompt", "negative_prompt", "task", "model", "sampler", "schedule", "style"):
             if not isinstance(getattr(self, name), str):
                 raise _bad(f"The field {name} is not text.", "Give it as a string.")
-        for name in ("width", "height", "seed", "steps"):
+        for name in ("width", "height", "seed", "steps", "bit_depth"):
             if type(getattr(self, name)) is not int:
                 raise _bad(f"The field {name} is not a whole number.", "Give it as an integer.")
         if type(self.enhance) is not bool:
@@ -205,7 +208,9 @@ class GenerationRequest:
             raise _bad(f"There is no schedule called {self.schedule!r}.", f"Use one of {', '.join(SCHEDULES)}.")
         if self.style and self.style not in STYLES:
             raise _bad(f"There is no style called {self.style!r}.", f"Use one of {', '.join(STYLES)}, or none.")
-        if not is_plain_name(self.model):
+        if self.bit_depth not in BIT_DEPTHS:
+            raise _bad(f"The bit depth is {self.bit_depth}.", "Choose 8 or 16.")
+        if self.model and not is_plain_name(self.model):
             raise _bad(f"{self.model!r} is not the name of a model.", "Choose a model from the list.")
 
     def to_json(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .failure import FailureError, FailureKind
 from .request import GenerationRequest
 
 
@@ -45,8 +46,18 @@ class GenerationResult:
     peak_memory: int = 0
 
     def save(self, path: str | Path) -> Path:
-        """Writes the PNG, whole or not at all, and returns its path. Raises `OSError` where that cannot be."""
+        """Writes the PNG, whole or not at all, and returns its path. Raises `OSError` where that cannot be.
+
+        What `ProductionPipeline.generate` returns writes other formats too. Raises `FailureError` (bad_request) here
+        where the path does not end in .png.
+        """
         target = Path(path)
+        if target.suffix.lower() != ".png":
+            raise FailureError.of(
+                FailureKind.BAD_REQUEST,
+                f"The picture cannot be saved as {target.name!r} here.",
+                "Let its name end in .png, or write it with backend.save_picture.",
+            )
         partial = target.with_name(f".{target.name}.part")
         try:
             partial.write_bytes(self.png)
@@ -59,6 +70,6 @@ class GenerationResult:
         """Opens the picture in the desktop's viewer, from a file of its own in the temporary folder."""
         file, name = tempfile.mkstemp(prefix="grisaille-", suffix=".png")
         os.close(file)
-        path = self.save(name)
+        path = GenerationResult.save(self, name)
         webbrowser.open(path.as_uri())
         return path

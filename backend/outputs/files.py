@@ -1,0 +1,91 @@
+"""A finished picture -> a file in the format that its ending names, with all that the picture remembers."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..wire import FailureError, FailureKind
+from .colour import linear_of, to_8_bits, to_float
+from .exr import encode_exr
+from .metadata import exif_of, texts_of_png
+from .png import decode_png
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENDINGS = (".png", ".webp", ".jpg", ".jpeg", ".exr")
+JPEG_QUALITY = 95
+JPEG_EXIF_MAX = 65_533
+"""Bytes: a segment of a JPEG counts its length in 16 bits."""
+
+
+def check_ending(path: Path) -> str:
+    """The ending of `path` in small letters. Raises `FailureError` (bad_request) for one that is not written."""
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            f"A picture cannot be saved as {path.name!r}.",
+            "Let its name end in .png, .webp, .jpg or .exr.",
+        )
+    return ending
+
+
+def save_picture(png: bytes, path: str | Path) -> Path:
+    """Writes a Result's PNG as the format that the ending of `path` names, whole or not at all; returns the path.
+
+    .png: the bytes as they are, 8 or 16 bits a channel as the Request said. .webp: 8 bits, without loss. .jpg, .jpeg:
+    8 bits, with loss (quality 95, no chroma subsampling). .exr: float32, linear light (the inverse of sRGB's curve,
+    Rec. 709 primaries), as fine as the PNG is: ask for 16 bits. All carry the Request, the digests, the plan and the
+    `parameters` text: in PNG's text chunks, in EXIF (MakerNote; UserComment for the text), in EXR's attributes.
+
+    Raises `FailureError` (bad_request) for another ending and for a prompt too long for a JPEG, `OSError` where the
+    file cannot be written.
+    """
+    target = Path(path)
+    ending = check_ending(target)
+    write_whole(target, png if ending == ".png" else _encoded(png, ending))
+    return target
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, also when two processes write it. Raises `OSError`."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _encoded(png: bytes, ending: str) -> bytes:
+    pixels, texts = decode_png(png), texts_of_png(png)
+    if ending == ".exr":
+        linear = linear_of(to_float(pixels))
+        return encode_exr({name: linear[..., index] for index, name in enumerate("RGB")}, texts)
+    exif = exif_of(texts)
+    if ending == ".webp":
+        # exact: what is transparent counts too, and nothing is.
+        return _by_pillow(pixels, "WEBP", exif=exif, lossless=True, exact=True)
+    if len(exif) > JPEG_EXIF_MAX:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            "The prompt is too long for what a JPEG can remember.",
+            "Save the picture as PNG or WebP, or shorten the prompt.",
+        )
+    return _by_pillow(pixels, "JPEG", exif=exif, quality=JPEG_QUALITY, subsampling=0)
+
+
+def _by_pillow(pixels: NDArray[Any], form: Literal["WEBP", "JPEG"], **options: Any) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(to_8_bits(pixels)).save(buffer, form, **options)
+    return buffer.getvalue()

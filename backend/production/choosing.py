@@ -1,0 +1,54 @@
+"""The model for a Request that names none: what is in the folders, against the device of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..models import find_model, model_names
+from ..models.choose import ModelChoice, ModelSizes, choose_model
+from ..models.model_folder import ModelFolder
+from ..models.sizes import model_sizes
+from ..wire import Failure, FailureError, FailureKind, GenerationRequest
+
+
+def model_for(request: GenerationRequest, models_folder: Path, device: str) -> ModelChoice:
+    """The model that the Request names, or the best one for it; see `choose_model`.
+
+    device: "auto" or a torch device's name. torch is loaded only where several models are there. Raises `FailureError`.
+    """
+    if request.model:
+        return ModelChoice(find_model(models_folder, request.model), "")
+    found, broken = _whole_models(models_folder)
+    if not found:
+        raise FailureError(broken[0] if broken else _no_model(models_folder))
+    kind, memory = _device(device) if len(found) > 1 else ("", 0)
+    return choose_model(request, found, kind, memory)
+
+
+def _whole_models(models_folder: Path) -> tuple[list[tuple[ModelFolder, ModelSizes]], list[Failure]]:
+    """The models that can be read and have a transformer; and why others cannot."""
+    found, broken = [], []
+    for name in model_names(models_folder):
+        try:
+            folder = find_model(models_folder, name)
+        except FailureError as error:
+            broken.append(error.failure)
+            continue
+        found.append((folder, model_sizes(folder)))
+    whole = [(folder, sizes) for folder, sizes in found if sizes.transformer]
+    # Where none is whole, loading says what is missing.
+    return whole or found, broken
+
+
+def _device(name: str) -> tuple[str, int]:
+    """The device's kind, and its memory in bytes."""
+    from ..flux.memory import memory_of
+    from ..flux.model import choose_device
+
+    device, _dtype = choose_device(name)
+    return device.type, memory_of(device)
+
+
+def _no_model(models_folder: Path) -> Failure:
+    message = f"There is no model in {models_folder}."
+    return Failure(FailureKind.MODEL_MISSING, message, "Choose the folder that holds your models.")
