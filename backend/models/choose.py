@@ -62,7 +62,7 @@ def choose_model(
 
     device: "cuda", "mps" or "cpu". memory: bytes that the device has in all (main memory for a CPU); 0 for unknown,
     where every model counts as one that fits. Among those that can do the Request: one that fits before one that does
-    not; then one with nets of its own for the Request's controls; then FLUX.1's full size before a toy; then by
+    not; then FLUX.1's full size before a toy; then one with nets of its own for the Request's controls; then by
     PREFERRED; then the most bytes, which are the least quantised. Where none fits, the smallest.
 
     Raises `FailureError`: model_missing where there are no models, else the first model's reason why it cannot.
@@ -103,10 +103,10 @@ def _able(request: GenerationRequest, folder: ModelFolder, sizes: ModelSizes, de
     return _Able(folder, own, needed_bytes(folder, sizes, kinds, device), sizes.transformer)
 
 
-def _rank(task: str, one: _Able) -> tuple[int, bool, int, int, str]:
+def _rank(task: str, one: _Able) -> tuple[bool, int, int, int, str]:
     order = PREFERRED[task]
     place = order.index(one.folder.variant) if one.folder.variant in order else len(order)
-    return -one.own_nets, one.transformer < WHOLE_BYTES, place, -one.transformer, one.folder.name
+    return one.transformer < WHOLE_BYTES, -one.own_nets, place, -one.transformer, one.folder.name
 
 
 def _reason(best: _Able, able: list[_Able], fitting: list[_Able], device: str, memory: int) -> str:

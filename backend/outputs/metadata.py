@@ -51,9 +51,7 @@ def read_request(path: str | Path) -> Remembered:
         found = [json.loads(texts.get(name, "{}")) for name in (REQUEST, DIGESTS, PLAN)]
     except ValueError as error:
         _refuse(f"What {place.name} says of how it was made is damaged.", "Choose another copy of it.", str(error))
-    maps = found[1].get("maps", {}) if isinstance(found[1], dict) else None
-    are_tables = all(isinstance(data, dict) for data in (*found, maps))
-    if not are_tables or not all(isinstance(digest, str) for digest in maps.values()):
+    if not all(isinstance(data, dict) for data in found) or not _are_digests(found[1].get("maps", {})):
         _refuse(f"What {place.name} says of how it was made is damaged.", "Choose another copy of it.")
     try:
         request = GenerationRequest.from_json(found[0])
@@ -123,6 +121,10 @@ def _texts_in(image: Image) -> dict[str, str]:
         return {}
     texts = json.loads(zlib.decompressobj().decompress(note[len(MAKER) :], TEXT_MAX))
     return texts if isinstance(texts, dict) else {}
+
+
+def _are_digests(maps: object) -> bool:
+    return isinstance(maps, dict) and all(isinstance(digest, str) for digest in maps.values())
 
 
 def _in_a_sentence(message: str) -> str:

@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def bits_of(png: bytes) -> int:
     return png[24] if png.startswith(SIGNATURE) and len(png) > 24 else 0
 
 
-def _encode16(pixels: NDArray[np.uint16], texts: dict[str, str]) -> bytes:
+def _encode16(pixels: NDArray[Any], texts: dict[str, str]) -> bytes:
     import numpy as np
 
     height, width = pixels.shape[:2]
