@@ -79,13 +79,14 @@ class ProductionPipeline:
     def request(self, prompt: str, **settings: Any) -> GenerationRequest:
         """A Request with the model's own steps and guidance where `settings` says nothing else.
 
-        settings: fields of `GenerationRequest`. Where the pipeline has no model, the best for these settings is named.
-        Raises `FailureError` where none can do them, `TypeError` for a field that there is not.
+        settings: fields of `GenerationRequest`. Where the pipeline has no model, steps and guidance are those of the
+        best for these settings, which `generate` will take. Raises `FailureError` where none can do them, `TypeError`
+        for a field that there is not.
         """
         wanted = GenerationRequest(prompt, **{"model": self.model, **settings})
         folder = model_for(wanted, self._models_folder, self._device).folder
         own = {name: kind(folder.defaults[name]) for name, kind in SETTINGS.items() if name in folder.defaults}
-        return replace(wanted, model=folder.name, **{name: own[name] for name in own if name not in settings})
+        return replace(wanted, **{name: value for name, value in own.items() if name not in settings})
 
 
 def create_production_pipeline(

@@ -75,6 +75,8 @@ def choose_model(
             refusals.append(error.failure)
     if not able:
         raise FailureError(_none_can(refusals))
+    if len(able) == 1:
+        return ModelChoice(able[0].folder, "the only one here that can do this")
     fitting = [one for one in able if not memory or one.needed <= memory * USABLE]
     if not fitting:
         smallest = min(able, key=lambda one: (one.needed, one.folder.name))
@@ -110,8 +112,6 @@ def _rank(task: str, one: _Able) -> tuple[bool, int, int, int, str]:
 
 
 def _reason(best: _Able, able: list[_Able], fitting: list[_Able], device: str, memory: int) -> str:
-    if len(able) == 1:
-        return "the only one here that can do this"
     room = f"of {_gigabytes(memory)} of memory on {device}" if memory else f"on {device}"
     return f"the best of {len(fitting)} that fit, out of {len(able)}: {_gigabytes(best.needed)} {room}"
 

@@ -93,6 +93,8 @@ def _exr_channels(path: Path) -> dict[str, FloatArray] | None:
 def _channel(channels: dict[str, FloatArray], endings: Iterable[str], path: Path, what: str) -> FloatArray:
     for ending in endings:
         named = [name for name in sorted(channels) if name == ending or name.endswith(f".{ending}")]
+        # What has an X beside it is a vector.
+        named = [name for name in named if f"{name[:-1]}X" not in channels]
         if named:
             return channels[named[0]]
     there = ", ".join(sorted(channels)[:8])
