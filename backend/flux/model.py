@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,7 +41,7 @@ from .schedules import SCHEDULES, Shift
 from .source import Source, run_sigmas
 from .text import Prompts, TextEncoders, WeightedText
 from .tokenizers import load_tokenizer
-from .vae import decode, encode, scale_factor
+from .vae import computing_in_float32, decode, encode, scale_factor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -334,7 +334,9 @@ class PictureJob:
 
     def decode(self) -> Picture | NDArray[np.uint16]:
         """(height, width, 3): the finished picture, uint8 or uint16 by the Request's bit depth."""
-        image = decode(self.model.vae, unpack(self.tokens, self.rows, self.columns))
+        exactly = computing_in_float32(self.model.vae) if self.request.bit_depth > 8 else nullcontext()
+        with exactly:
+            image = decode(self.model.vae, unpack(self.tokens, self.rows, self.columns))
         check_numbers(image, " in the VAE")
         values = (image[0].permute(1, 2, 0) / 2.0 + 0.5).clamp(0.0, 1.0)
         pixels = whole_numbers(values, self.request.bit_depth)

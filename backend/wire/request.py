@@ -112,7 +112,9 @@ class Stage:
 class GenerationRequest:
     """Everything that decides the pixels. Two equal Requests with equal maps make equal pictures.
 
-    width, height: pixels, multiples of 16. seed: 0..2**32 - 1. guidance: FLUX's distilled guidance (not CFG).
+    prompt: up to 10,000 characters, not empty. width, height: pixels, multiples of 16 within 64..4096, 2048 x 2048 in
+    all at most. seed: 0..2**32 - 1. steps: 1..200. guidance: FLUX's distilled guidance (not CFG), 0..100. task: one of
+    TASKS; sampler, schedule: of SAMPLERS and SCHEDULES. controls: four at most, one of a kind.
     true_cfg: how far to go from the picture of negative_prompt to that of prompt, 1..20; above 1 each step takes two
     passes, and at 1 there is no negative prompt. strength: how far image_to_image and inpaint go from the picture they
     start from, above 0 to 1; 1 forgets it. stages: passes over the picture, instead of the one that `steps` says; the

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from backend import Control, FailureError, GenerationRequest, create_production_pipeline, read_maps, read_request
+from backend.models import ModelFolder
 from backend.outputs import PaintedResult, save_picture
 from backend.outputs.colour import display_of, linear_of, to_8_bits, to_float
 from backend.outputs.exr import encode_exr, read_exr
@@ -116,6 +118,24 @@ def test_sixteen_bits_are_real_and_eight_are_what_they_were(
     eight = pipeline.generate(REQUEST, make_maps(96, 64)).png
     assert bits_of(eight) == 8
     assert np.abs(decode_png(eight) / 255.0 - deep / 65535.0).max() < 0.501 / 255.0 + 1e-5
+
+
+def test_sixteen_bits_are_real_where_the_model_computes_in_fewer(folder: ModelFolder) -> None:
+    from backend.flux.model import PictureJob, choose_device, load_model, without_gradients
+    from backend.production import model_files
+
+    request = replace(REQUEST, controls=(), negative_prompt="", true_cfg=1.0, bit_depth=16)
+    with without_gradients():
+        model = load_model(model_files(folder), choose_device("cpu")[0], torch.bfloat16, lambda: None)
+        job = PictureJob(model, request, [])
+        job.read_text()
+        job.denoise(lambda step, tokens: None)
+        deep = job.decode()
+        job.request = replace(request, bit_depth=8)
+        shallow = job.decode()
+    assert len(np.unique(deep)) > 2000, "bfloat16 has 256 values from a half to one"
+    assert np.abs(deep / 65535.0 - shallow / 255.0).max() < 0.05
+    assert {parameter.dtype for parameter in model.vae.parameters()} == {torch.bfloat16}
 
 
 def test_sixteen_bits_of_stages_and_of_what_a_mask_keeps(pipeline: ProductionPipeline) -> None:

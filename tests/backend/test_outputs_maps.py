@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,32 @@ for turn in range(150):
     assert [child.wait() for child in children] == [0, 0]
     files = [path for path in tmp_path.iterdir() if path.suffix == ".npz"]
     assert len(files) <= 5 and not list(tmp_path.glob("*.part")), "the limit, and one put that the other did not see"
+
+
+def test_a_store_whose_processes_are_killed_holds_whole_maps_only(tmp_path: Path) -> None:
+    code = f"""
+import numpy as np
+from pathlib import Path
+from backend.outputs import MapStore
+store, number = MapStore(Path({str(tmp_path)!r}), bytes_max=10**9), 0
+while True:
+    (store.folder / f"{{number % 40:064x}}.npz").unlink(missing_ok=True)
+    store.put({{f"{{number % 40:064x}}": np.full((300, 300), number % 40, np.float32)}})
+    if number == 0:
+        print("ready", flush=True)
+    number += 1
+"""
+    moments = np.random.default_rng(5).uniform(0.0, 0.2, 8)
+    for moment in moments:
+        with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None and child.stdout.readline()
+            time.sleep(moment)
+            child.kill()
+        store = MapStore(tmp_path)
+        for number in numbers(store):
+            maps, gone = store.get({"depth": digest(number)})
+            assert not gone and maps.depth is not None and (maps.depth == number).all()
+        assert numbers(store), "at least the first was whole when the process said that it is ready"
 
 
 def test_maps_that_are_gone_are_named(models_folder: Path, tmp_path: Path) -> None:

@@ -27,12 +27,12 @@ def scene() -> Any:
 
 
 def loaded(path: Path) -> np.ndarray:
-    """(height, width, 3) as Blender reads a file, without a change of colours; row 0 at the top."""
+    """(height, width, 3) as Blender reads a file of the size of VALUES, its numbers as they are; row 0 at the top."""
     image = bpy.data.images.load(str(path))
     image.colorspace_settings.name = "Non-Color"
     values = np.empty(len(image.pixels), np.float32)
     image.pixels.foreach_get(values)
-    return values.reshape(image.size[1], image.size[0], 4)[::-1, :, :3]
+    return values.reshape(*VALUES.shape[:2], 4)[::-1, :, :3]
 
 
 def test_blender_reads_our_exr_exactly(tmp_path: Path) -> None:
