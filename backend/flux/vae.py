@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
+from torch.nn import Module
 
 
 def scale_factor(vae: AutoencoderKL) -> int:
@@ -38,8 +39,8 @@ def computing_in_float32(vae: AutoencoderKL) -> Iterator[None]:
     Its weights come back exactly as they were.
     """
     dtype = vae.dtype
-    vae.to(torch.float32)
+    Module.to(vae, torch.float32)
     try:
         yield
     finally:
-        vae.to(dtype)
+        Module.to(vae, dtype)
