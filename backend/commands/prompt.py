@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..wire.styles import STYLES
-
 if TYPE_CHECKING:
     from ..wire import GenerationResult
 
@@ -23,7 +21,7 @@ def add_to(commands: Any) -> None:
         help="show the prompt that a model will read",
         description="Prints the prompt as it would be used; what is to be said of it goes to stderr. "
         "Exit status: 0 done, 1 failed, 2 called wrongly.",
-        epilog=f"Styles: {', '.join(STYLES)}.",
+        epilog="A style that there is not is refused, with a list of those that there are.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)

@@ -16,6 +16,7 @@ PREFERRED = {
     "image_to_image": ("dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell"),
     "inpaint": ("fill-dev", "dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell"),
     "edit": ("kontext-dev",),
+    "show_prompt": ("dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell", "kontext-dev", "fill-dev"),
     "show_controls": ("dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell", "kontext-dev", "fill-dev"),
 }
 """A task's families, the best first. One that takes a map as its own input can be asked only where that map is on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from ..wire import FailureError, FailureKind, GenerationRequest
+from ..wire.request import PICTURELESS
 from .model_folder import ModelFolder, channels_in
 from .settings import MODEL_VARIANTS
 
@@ -18,7 +19,7 @@ TASK_WORDS = {
 
 def check_family(request: GenerationRequest, folder: ModelFolder) -> None:
     """Raises `FailureError` (model_unsupported, model_broken or bad_request) unless the model can do what is asked."""
-    if request.task == "show_controls":
+    if request.task in PICTURELESS:
         return
     family = folder.family
     if request.task not in family.tasks:
