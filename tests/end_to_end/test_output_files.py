@@ -18,8 +18,9 @@ VALUES = np.random.default_rng(0).random((21, 35, 3), np.float32)
 
 @pytest.fixture
 def scene() -> Any:
-    """Factory settings, with a small render of one sample."""
-    bpy.ops.wm.read_factory_settings()
+    """The scene that Blender begins with, with a small render of one sample."""
+    # Not the factory settings: with them the installed add-on, which other tests need, would be off.
+    bpy.ops.wm.read_homefile(use_empty=False, use_factory_startup=True)
     scene = bpy.context.scene
     scene.render.engine, scene.cycles.samples = "CYCLES", 1
     scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 48, 40, 100
