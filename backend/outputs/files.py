@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..wire import FailureError, FailureKind
+from ..wire.disk import write_whole
 from .colour import linear_of, to_8_bits, to_float
 from .exr import encode_exr
 from .metadata import exif_of, texts_of_png
@@ -48,30 +47,20 @@ def save_picture(png: bytes, path: str | Path) -> Path:
     """
     target = Path(path)
     ending = check_ending(target)
-    write_whole(target, png if ending == ".png" else _encoded(png, ending))
+    write_whole(target, [picture_bytes(png, ending)])
     return target
 
 
-def write_whole(target: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also when two processes write it. Raises `OSError`."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _encoded(png: bytes, ending: str) -> bytes:
+def picture_bytes(png: bytes, ending: str) -> bytes:
+    """A Result's PNG as a file with this ending holds it; see `save_picture`. Raises `FailureError`."""
+    if ending.lower() == ".png":
+        return png
     pixels, texts = decode_png(png), texts_of_png(png)
-    if ending == ".exr":
+    if ending.lower() == ".exr":
         linear = linear_of(to_float(pixels))
         return encode_exr({name: linear[..., index] for index, name in enumerate("RGB")}, texts)
     exif = exif_of(texts)
-    if ending == ".webp":
+    if ending.lower() == ".webp":
         # exact: what is transparent counts too, and nothing is.
         return _by_pillow(pixels, "WEBP", exif=exif, lossless=True, exact=True)
     if len(exif) > JPEG_EXIF_MAX:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..wire import ControlMaps, FailureError, FailureKind
+from ..wire.disk import PARTIAL, write_whole
 from ..wire.maps import MAPS, SOURCES
-from .files import write_whole
 from .metadata import read_request
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class MapStore:
         for digest, array in arrays.items():
             path = self._path(digest)
             if not _touch(path):
-                write_whole(path, _packed(array))
+                write_whole(path, [_packed(array)])
         self._make_room(set(arrays))
 
     def get(self, digests: dict[str, str]) -> tuple[ControlMaps, list[str]]:
@@ -92,7 +92,7 @@ class MapStore:
                 continue
             if path.suffix == ".npz":
                 found.append((status.st_mtime, status.st_size, path))
-            elif path.suffix == ".part" and time.time() - status.st_mtime > ABANDONED_SECONDS:
+            elif path.name.startswith(PARTIAL) and time.time() - status.st_mtime > ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
         total = sum(size for _time, size, _path in found)
         for _time, size, path in sorted(found):

@@ -7,6 +7,7 @@ names, dtypes and shapes under "blobs"); the blobs' bytes in that order.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import mmap
@@ -16,7 +17,8 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 PROTOCOL_VERSION = 1
@@ -56,11 +58,15 @@ class ConnectionEndedError(ProtocolError):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Blob:
-    """A typed array as raw bytes: C order, little-endian. `dtype` is one of ITEM_SIZES."""
+    """A typed array as raw bytes: C order, little-endian. `dtype` is one of ITEM_SIZES.
+
+    digest: `array_digest` of it, where the receiver took it while the bytes arrived; else "".
+    """
 
     dtype: str
     shape: tuple[int, ...]
     data: memoryview | bytes | bytearray
+    digest: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -127,10 +133,11 @@ class Memory:
         return memoryview(self._kept)[:size]
 
 
-def receive_frame(sock: socket.socket, memory: Memory | None = None) -> Frame | None:
+def receive_frame(sock: socket.socket, memory: Memory | None = None, with_digests: bool = False) -> Frame | None:
     """The next frame, or None when the connection ended between two frames. Waits for its first byte for ever.
 
-    memory: kept by a caller who receives many. Raises `ProtocolError` on the first thing wrong; nothing larger than
+    memory: kept by a caller who receives many. with_digests: whether each blob's digest is taken as its bytes arrive,
+    so that nobody reads them a second time for it. Raises `ProtocolError` on the first thing wrong; nothing larger than
     HEADER_MAX is allocated before the header has been found to be right, and the payload's memory is taken as its
     bytes arrive.
     """
@@ -149,8 +156,11 @@ def receive_frame(sock: socket.socket, memory: Memory | None = None) -> Frame | 
     if _payload_of(specs) != payload_length:
         raise ProtocolError("the blobs' dtypes and shapes do not add up to the payload's length")
     payload = (memory or Memory()).take(payload_length)
-    _receive_into(sock, payload, deadline)
-    return Frame(header, _split(specs, payload))
+    blobs = _split(specs, payload)
+    if not with_digests:
+        _receive_into(sock, payload, deadline)
+        return Frame(header, blobs)
+    return Frame(header, {name: _received(sock, blob, deadline) for name, blob in blobs.items()})
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
@@ -246,8 +256,20 @@ def _first_bytes(sock: socket.socket, view: memoryview) -> int:
             continue
 
 
-def _receive_into(sock: socket.socket, view: memoryview, deadline: float) -> None:
-    """Fills `view`. Raises `ProtocolError` at the deadline (monotonic seconds), `ConnectionEndedError` at the end."""
+def _received(sock: socket.socket, blob: Blob, deadline: float) -> Blob:
+    """The blob with its bytes, which come now, and their digest."""
+    digest = _begun_digest(blob.shape)
+    _receive_into(sock, memoryview(blob.data), deadline, digest.update)
+    return replace(blob, digest=digest.hexdigest())
+
+
+def _receive_into(
+    sock: socket.socket, view: memoryview, deadline: float, take: Callable[[memoryview], None] | None = None
+) -> None:
+    """Fills `view`, and hands each piece to `take` while the system receives the next.
+
+    Raises `ProtocolError` at the deadline (monotonic seconds), `ConnectionEndedError` at the end.
+    """
     filled = 0
     while filled < len(view):
         try:
@@ -256,6 +278,8 @@ def _receive_into(sock: socket.socket, view: memoryview, deadline: float) -> Non
             got = None
         if got == 0:
             raise ConnectionEndedError("the connection ended in the middle of a frame")
+        if got and take is not None:
+            take(view[filled : filled + got])
         filled += got or 0
         if filled < len(view) and time.monotonic() > deadline:
             raise ProtocolError("a frame did not arrive in time")
@@ -316,3 +340,14 @@ def as_array(blob: Blob) -> Any:
 
     dtype = np.dtype(blob.dtype).newbyteorder("<")
     return np.frombuffer(blob.data, dtype=dtype).reshape(blob.shape)
+
+
+def array_digest(array: Any) -> str:
+    """SHA-256, in hex, of a numpy array's shape and values."""
+    digest = _begun_digest(array.shape)
+    digest.update(memoryview(array if array.flags.c_contiguous else array.copy()).cast("B"))
+    return digest.hexdigest()
+
+
+def _begun_digest(shape: tuple[int, ...]) -> hashlib._Hash:
+    return hashlib.sha256(repr(tuple(shape)).encode())

@@ -70,8 +70,13 @@ class ControlMaps:
 
     def check(self, width: int, height: int) -> None:
         """Raises `FailureError` unless each array is of its type and of this size (pixels), finite where it must be."""
-        import numpy as np
+        self.check_shapes(width, height)
+        for kind, array in self.arrays().items():
+            if kind not in ("pose", "reference"):
+                _check_values(kind, array)
 
+    def check_shapes(self, width: int, height: int) -> None:
+        """The part of `check` that takes no time: the arrays' types and sizes."""
         _check_reference(self.reference)
         for kind, array in self.arrays().items():
             if kind == "pose":
@@ -87,16 +92,21 @@ class ControlMaps:
                     f"The {what} is {array.dtype} {array.shape} where {dtype} {shape} was expected.",
                     hint,
                 )
-            if kind == "mask" and not ((array >= 0.0) & (array <= 1.0)).all():
-                raise FailureError.of(
-                    FailureKind.BAD_REQUEST, "The mask holds values outside 0 to 1.", "Choose a picture for the mask."
-                )
-            if np.isnan(array).any() or (kind != "depth" and not np.isfinite(array).all()):
-                raise FailureError.of(
-                    FailureKind.BAD_REQUEST,
-                    f"The {kind} map holds values that are not numbers.",
-                    "Capture the view again; if it stays, look for broken geometry in the scene.",
-                )
+
+
+def _check_values(kind: str, array: NDArray[Any]) -> None:
+    import numpy as np
+
+    if kind == "mask" and not ((array >= 0.0) & (array <= 1.0)).all():
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST, "The mask holds values outside 0 to 1.", "Choose a picture for the mask."
+        )
+    if np.isnan(array).any() or (kind != "depth" and not np.isfinite(array).all()):
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            f"The {kind} map holds values that are not numbers.",
+            "Capture the view again; if it stays, look for broken geometry in the scene.",
+        )
 
 
 def _check_reference(array: Picture | None) -> None:

@@ -6,7 +6,7 @@ Unknown types and fields are refused by name: both sides ship in one zip, so the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .failure import Failure, FailureError
@@ -57,12 +57,14 @@ class Generate:
     """A job: the Request, its maps, and where the job came from (kept with its Result, not read by the backend).
 
     The maps are arrays by now, but not checked against the Request: that reads all of them, and is the worker's.
+    digests: those of the maps' arrays that were taken while they arrived, by name.
     """
 
     job_id: str
     request: GenerationRequest
     maps: ControlMaps
     origin: dict[str, str]
+    digests: dict[str, str] = field(default_factory=dict)
 
     def to_frame(self) -> Frame:
         header = {"id": self.job_id, "request": self.request.to_json(), "origin": self.origin}
@@ -80,7 +82,7 @@ class Generate:
             request = GenerationRequest.from_json(data)
         except FailureError as error:
             raise RefusedRequestError(job_id, error.failure) from error
-        return cls(job_id, request, maps, origin)
+        return cls(job_id, request, maps, origin, {kind: blob.digest for kind, blob in arrays.items() if blob.digest})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +133,13 @@ class ProgressMade:
 
     def to_frame(self) -> Frame:
         now = self.progress
-        header = {"stage": now.stage, "step": now.step, "steps": now.steps, "fraction": now.fraction, "note": now.note}
-        return _frame("progress", {"id": self.job_id, **header})
+        return _frame("progress", {"id": self.job_id, **asdict(now)})
 
     @classmethod
     def from_fields(cls, fields: _Fields) -> ProgressMade:
         job_id, stage = fields.job_id(), fields.text("stage")
         places = fields.count("step"), fields.count("steps"), fields.number("fraction")
-        progress = Progress(stage, *places, fields.text("note"))
+        progress = Progress(stage, *places, fields.text("note"), fields.number_or_none("seconds_left"))
         if progress.fraction > 1.0:
             raise ProtocolError("a progress is beyond its end")
         return cls(job_id, progress)
@@ -313,6 +314,11 @@ class _Fields:
         if type(value) not in (int, float) or not 0.0 <= value < math.inf:
             raise ProtocolError(f"the field {key} is not a number from 0 up")
         return float(value)
+
+    def number_or_none(self, key: str) -> float | None:
+        if self._values.get(key, 0) is None:
+            return self.take(key)
+        return self.number(key)
 
     def job_id(self) -> str:
         return _checked_id(self.take("id"))

@@ -18,7 +18,7 @@ class Progress:
     """Where a job is: `fraction` 0..1 never reaches 1 before the Result is there. `step` of `steps` within `stage`.
 
     stage: "waiting", "loading", "text", "control", "denoising", "decoding" or "saving". note: what the user should know
-    of how the picture is made, or "".
+    of how the picture is made, or "". seconds_left: until the Result is there, where that can be told yet.
     """
 
     stage: str
@@ -26,6 +26,7 @@ class Progress:
     steps: int = 0
     fraction: float = 0.0
     note: str = ""
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .disk import sync_folder
 from .failure import FailureError
 from .framing import ProtocolError, parse_json
 from .request import CONTROL_KINDS, GenerationRequest
@@ -112,9 +113,9 @@ def write(partial: Path, job_id: str, result: GenerationResult, origin: dict[str
         for kind, png in result.control_pngs.items():
             _write_synced(partial / f"control-{kind}.png", png)
         _write_synced(partial / "result.json", json.dumps(note, indent=1, allow_nan=False).encode())
-        _sync_folder(partial)
+        sync_folder(partial)
         partial.rename(target)
-        _sync_folder(partial.parent)
+        sync_folder(partial.parent)
     except BaseException:
         discard(partial)
         raise
@@ -169,13 +170,3 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

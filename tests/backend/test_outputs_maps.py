@@ -69,7 +69,7 @@ def test_what_was_just_put_stays_even_over_the_limit(tmp_path: Path) -> None:
 
 
 def test_parts_that_a_killed_process_left_are_swept_and_others_are_not(tmp_path: Path) -> None:
-    old, new, foreign = tmp_path / ".a.part", tmp_path / ".b.part", tmp_path / "notes.txt"
+    old, new, foreign = tmp_path / ".partial-1-a", tmp_path / ".partial-1-b", tmp_path / "notes.txt"
     for path in (old, new, foreign):
         path.write_bytes(b"x")
     os.utime(old, (1000, 1000))
@@ -124,7 +124,9 @@ for turn in range(150):
     children = [subprocess.Popen([sys.executable, "-c", code, step], cwd=ROOT) for step in ("1", "5")]
     assert [child.wait() for child in children] == [0, 0]
     files = [path for path in tmp_path.iterdir() if path.suffix == ".npz"]
-    assert len(files) <= 5 and not list(tmp_path.glob("*.part")), "the limit, and one put that the other did not see"
+    assert len(files) <= 5 and not list(tmp_path.glob(".partial-*")), (
+        "the limit, and one put that the other did not see"
+    )
 
 
 def test_a_store_whose_processes_are_killed_holds_whole_maps_only(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from backend.wire.framing import (
     Blob,
     Frame,
     ProtocolError,
+    array_digest,
     as_array,
     as_blob,
     parse_json,
@@ -224,3 +225,23 @@ def test_nesting_is_counted_outside_of_strings(depth: int) -> None:
     else:
         with pytest.raises(ProtocolError, match="deeply"):
             parse_json(text.encode())
+
+
+def test_digests_are_taken_while_the_bytes_arrive() -> None:
+    arrays = {
+        "depth": np.arange(600_000, dtype=np.float32).reshape(600, 1000),
+        "image": (np.arange(300) % 256).astype(np.uint8).reshape(10, 10, 3),
+    }
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        frame = Frame({"type": "x"}, {name: as_blob(array) for name, array in arrays.items()})
+        sender = threading.Thread(target=send_frame, args=(ours, frame))
+        sender.start()
+        got = receive_frame(theirs, with_digests=True)
+        sender.join()
+    assert got is not None and list(got.blobs) == list(arrays)
+    for name, blob in got.blobs.items():
+        assert np.array_equal(as_array(blob), arrays[name])
+        assert blob.digest == array_digest(arrays[name]) == array_digest(np.asfortranarray(arrays[name]))
+    flat = arrays["image"].reshape(300)
+    assert array_digest(flat) != array_digest(arrays["image"]), "the shape counts"

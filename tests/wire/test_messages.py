@@ -46,6 +46,7 @@ SERVER: list[Any] = [
     m.Hello("0.1.0", "cpu", ("sample", "dev")),
     m.Status((JOB_ID,), (), (JOB_ID, "f" * 32)),
     m.ProgressMade(JOB_ID, Progress("denoising", 3, 20, 0.25, "It is told.")),
+    m.ProgressMade(JOB_ID, Progress("denoising", 3, 20, 0.25, seconds_left=12.5)),
     m.Preview(JOB_ID, np.arange(24, dtype=np.uint8).reshape(2, 4, 3)),
     m.Finished(JOB_ID, RESULT, {"file": "a.blend"}),
     m.Finished(JOB_ID, GenerationResult(REQUEST), {}),
