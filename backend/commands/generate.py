@@ -47,7 +47,7 @@ def add_to(commands: Any) -> None:
     add("--schedule")
     add("--negative-prompt", metavar="TEXT", help="what the picture should not show; needs --true-cfg")
     add("--true-cfg", type=float, metavar="SCALE", help="how strongly the negative prompt acts, above 1")
-    add("--depth", type=Path, metavar="EXR", help="planar depth in scene units, as Blender's Z pass")
+    add("--depth", type=Path, metavar="FILE", help="planar depth in scene units, as Blender's Z pass: EXR or .npy")
     add("--normal", type=Path, metavar="FILE", help="normals in camera space: EXR, or a picture of 0.5 + 0.5 n")
     add("--line", type=Path, metavar="FILE", help="lines, white on black")
     add(
@@ -134,20 +134,17 @@ def _remembered(options: argparse.Namespace) -> tuple[GenerationRequest | None, 
 def _with_files(options: argparse.Namespace, maps: ControlMaps) -> ControlMaps:
     from dataclasses import replace
 
-    from ..outputs.map_files import read_colours, read_depth, read_grey, read_normal
+    from ..outputs.map_numbers import read_map_files
 
     if options.mask is not None and options.image is None and maps.image is None:
         raise _called_wrongly("There is a mask without a picture.", "Give --image as well.")
     if options.edit is not None and (options.image is not None or options.mask is not None):
         raise _called_wrongly("A picture is to be edited and to be started from.", "Give --edit or --image.")
-    readers = {
-        "depth": read_depth, "normal": read_normal, "line": read_grey, "image": read_colours, "mask": read_grey,
-        "edit": read_colours, "reference": read_colours,
-    }  # fmt: skip
-    found = {name: read(getattr(options, name)) for name, read in readers.items() if getattr(options, name) is not None}
-    if "edit" in found:
-        found["image"] = found.pop("edit")
-    return replace(maps, **found)
+    names = ("depth", "normal", "line", "image", "mask", "reference")
+    files = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.edit is not None:
+        files["image"] = options.edit
+    return replace(maps, **read_map_files(files).arrays())
 
 
 def _request(

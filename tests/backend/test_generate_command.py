@@ -104,7 +104,7 @@ def test_an_exr_has_sixteen_bits_and_a_picture_can_be_started_from(models_folder
         (("--prompt", "x", "--model", "other"), 1, "no model called 'other'"),
         (("--prompt", "x", "--model", "../other"), 2, "not the name of a model"),
         (("--prompt", "x", "--control-strength", "depth:0.5"), 2, "no depth control to be made stronger"),
-        (("--prompt", "x", "--depth", "missing.exr"), 2, "The file missing.exr cannot be opened."),
+        (("--prompt", "x", "--depth", "missing.exr"), 2, "The file missing.exr for the depth map is not there."),
         (("--prompt", "x", "--depth", "line.png"), 2, "The depth map line.png is no OpenEXR file."),
         (("--prompt", "x", "--depth", "normal.exr"), 2, "holds no depth: its channels are ViewLayer.Normal.X"),
         (("--prompt", "x", "--normal", "depth.exr"), 2, "holds no normals"),
