@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .commands import diagnose, generate, prompt
+from .commands import batch, diagnose, generate, prompt
 
 if TYPE_CHECKING:
     from .jobs import Producer
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quantize.add_argument("target", type=Path, help="a .gguf that is not there yet")
     quantize.add_argument("--type", default="Q8_0", help="Q8_0 (the default), Q5_1, Q5_0, Q4_1, Q4_0, BF16, F16 or F32")
     prompt.add_to(commands)
+    batch.add_to(commands)
     options = parser.parse_args(arguments)
     if hasattr(options, "run"):
         sys.exit(options.run(options))
@@ -69,8 +70,10 @@ def _quantize(options: argparse.Namespace) -> int:
 def _production(config: ServeConfig) -> Producer:
     # Imported here: torch takes seconds, and being ready must not wait for it.
     from .production import Production
+    from .serving import CACHE_FOLDER
 
-    return Production(config.models_folder, config.device, config.data_folder / "maps")
+    data = config.data_folder
+    return Production(config.models_folder, config.device, cache_folder=data / CACHE_FOLDER, maps_folder=data / "maps")
 
 
 if __name__ == "__main__":

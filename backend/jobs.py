@@ -8,7 +8,7 @@ import shutil
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +42,7 @@ class Producer(Protocol):
         on_progress: Callable[[Progress], None],
         on_preview: Callable[[NDArray[np.uint8]], None],
         is_cancelled: Callable[[], bool],
+        digests: Mapping[str, str],
     ) -> GenerationResult | Failure: ...
 
 
@@ -168,6 +169,7 @@ class Jobs:
             on_progress=lambda progress: self._announce(ProgressMade(job.job_id, progress)),
             on_preview=lambda image: self._announce(Preview(job.job_id, image)),
             is_cancelled=lambda: self._is_cancelled,
+            digests=job.digests,
         )
         if isinstance(outcome, Failure):
             raise FailureError(outcome)

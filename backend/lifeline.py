@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,9 +69,13 @@ def sweep(folder: Path, prefix: str) -> None:
     """Removes the entries `<prefix><pid>-…` of `folder` whose process is gone."""
     try:
         entries = list(folder.iterdir())
-    except FileNotFoundError:
+    except OSError:
         return
     for entry in entries:
         owner = _OWNER.match(entry.name.removeprefix(prefix))
         if entry.name.startswith(prefix) and owner and not is_alive(int(owner[1])):
-            shutil.rmtree(entry, ignore_errors=True)
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    entry.unlink()

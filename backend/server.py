@@ -134,7 +134,7 @@ class Session:
             writer.join()
 
     def _read(self, jobs: Jobs) -> bool:
-        frame = receive_frame(self._sock, self._memory)
+        frame = receive_frame(self._sock, self._memory, with_digests=True)
         if frame is None:
             return False
         try:

@@ -35,6 +35,8 @@ GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 """What Linux has where there is a driver of NVIDIA's or AMD's: asking torch would take seconds."""
 SAVE_SECONDS = 3.0
 """How long a Result that is being written may still take when the parent is gone."""
+CACHE_FOLDER = "cache"
+"""In the data folder: finished pictures and what else a production keeps between runs."""
 MODELS_TOLD = 1000
 NEEDED = ("torch", "diffusers", "transformers", "numpy")
 _CONFIG_MAX = 64 * 2**10

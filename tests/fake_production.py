@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class FakeProduction:
         on_progress: Callable[[Progress], None],
         on_preview: Callable[[Any], None],
         is_cancelled: Callable[[], bool],
+        digests: Mapping[str, str],
     ) -> GenerationResult | Failure:
         words = {name: value for name, _, value in (word.partition("=") for word in request.prompt.split())}
         steps = int(words.get("steps", "2"))

@@ -37,10 +37,19 @@ def paragraph(layout: Any, context: bpy.types.Context, text: str, icon: str = "N
 
 
 def progress_words(progress: Progress | None) -> str:
-    """What a job is at: "Painting, step 3 of 20"."""
+    """What a job is at: "Painting, step 3 of 20, 40 s left"."""
     if progress is None:
         return STAGES["waiting"]
     words = STAGES.get(progress.stage, progress.stage.capitalize())
     if progress.steps and progress.stage == "denoising":
-        return f"{words}, step {progress.step} of {progress.steps}"
-    return words
+        words = f"{words}, step {progress.step} of {progress.steps}"
+    return words if progress.seconds_left is None else f"{words}, {time_words(progress.seconds_left)} left"
+
+
+def time_words(seconds: float) -> str:
+    """About how long: "5 s", "40 s", "3 min", "2 h"."""
+    if seconds < 10.0:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90.0:
+        return f"{5 * round(seconds / 5.0)} s"
+    return f"{round(seconds / 60.0)} min" if seconds < 90.0 * 60.0 else f"{round(seconds / 3600.0)} h"

@@ -17,7 +17,7 @@ from .gguf_file import TENSOR_TYPES, read_gguf
 from .load_parts import broken, load_part, only_gguf, require, without_deprecations
 from .net_family import check_net_family
 from .pack_weights import pack_weights
-from .place_weights import Source, place_weights
+from .place_weights import Check, Source, no_check, place_weights
 from .safetensors_file import INDEX_ENDING, read_safetensors
 from .transformer_names import Piece
 from .weight_file import PackedTensor, WeightFile
@@ -28,11 +28,13 @@ KEPT = "controlnet_"
 error in them meets no other layer, so they stay as they are."""
 
 
-def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype, weights: str = "") -> FluxControlNetModel:
+def load_controlnet(
+    folder: Path, device: torch.device, dtype: torch.dtype, weights: str = "", check: Check = no_check
+) -> FluxControlNetModel:
     """The net from config.json and one GGUF file or safetensors in `folder`, in evaluation mode.
 
     weights: a number format of GGUF to pack the blocks' weights in; "" for as they are. A GGUF file stays as it is.
-    Raises `FailureError`.
+    check: called between tensors that are packed or placed; ends the loading by raising. Raises `FailureError`.
     """
     check_net_family(folder)
     found = only_gguf(folder)
@@ -41,9 +43,9 @@ def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype, weig
     require(folder, "config.json")
     model = _empty_net(folder)
     file = read_gguf(found) if found else read_safetensors(_safetensors(folder))
-    tensors = file.tensors if found else {name: _packed(one, weights, device) for name, one in file.tensors.items()}
+    tensors = file.tensors if found else _all_packed(file.tensors, weights, device, check)
     pieces = {name: [Source(one, Piece(name, 0, one.shape[0], name))] for name, one in tensors.items()}
-    place_weights(WeightFile(file.path, file.metadata, tensors), model, pieces, device, dtype)
+    place_weights(WeightFile(file.path, file.metadata, tensors), model, pieces, device, dtype, check)
     return model.eval()
 
 
@@ -61,6 +63,16 @@ def _safetensors(folder: Path) -> Path:
     """The list of shards where there is one, else the file."""
     require(folder, "*.safetensors")
     return next(iter([*sorted(folder.glob(f"*{INDEX_ENDING}")), *sorted(folder.glob("*.safetensors"))]))
+
+
+def _all_packed(
+    tensors: dict[str, PackedTensor], weights: str, device: torch.device, check: Check
+) -> dict[str, PackedTensor]:
+    packed = {}
+    for name, one in tensors.items():
+        check()
+        packed[name] = _packed(one, weights, device)
+    return packed
 
 
 def _packed(tensor: PackedTensor, weights: str, device: torch.device) -> PackedTensor:

@@ -13,7 +13,7 @@ from transformers import T5Config, T5EncoderModel
 
 from .gguf_file import read_gguf
 from .load_parts import broken, load_part, only_gguf, require
-from .place_weights import Source, place_weights, unsupported
+from .place_weights import Check, Source, no_check, place_weights, unsupported
 from .transformer_names import Piece
 from .weight_file import WeightFile
 
@@ -34,8 +34,11 @@ BLOCK_NAMES = {
 BLOCK = re.compile(r"enc\.blk\.(\d+)\.(\w+)\.weight")
 
 
-def load_t5(folder: Path, device: torch.device, dtype: torch.dtype) -> T5EncoderModel:
-    """The encoder from config.json and either a GGUF file or safetensors in `folder`. Raises `FailureError`."""
+def load_t5(folder: Path, device: torch.device, dtype: torch.dtype, check: Check = no_check) -> T5EncoderModel:
+    """The encoder from config.json and either a GGUF file or safetensors in `folder`. Raises `FailureError`.
+
+    check: called between the layers of a GGUF file; ends the loading by raising.
+    """
     packed = only_gguf(folder)
     if packed is None:
         return load_part(T5EncoderModel, folder, device, dtype)
@@ -44,7 +47,7 @@ def load_t5(folder: Path, device: torch.device, dtype: torch.dtype) -> T5Encoder
     model = _empty_model(folder)
     # The encoder reads the same table, under a name of its own: one layer before the weights come, and one after.
     model.set_input_embeddings(model.shared)
-    place_weights(file, model, _pieces(file), device, dtype)
+    place_weights(file, model, _pieces(file), device, dtype, check)
     model.set_input_embeddings(model.shared)
     return model.eval()
 

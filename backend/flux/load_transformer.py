@@ -11,7 +11,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 
 from ..wire import FailureError, FailureKind
 from .gguf_file import read_gguf
-from .place_weights import Source, place_weights, unsupported
+from .place_weights import Check, Source, no_check, place_weights, unsupported
 from .safetensors_file import INDEX_ENDING, read_safetensors
 from .transformer_names import Piece, bfl_pieces, is_bfl, without_prefix
 from .weight_file import WeightFile
@@ -30,12 +30,15 @@ class LoadedTransformer:
     types: dict[str, int]
 
 
-def load_transformer(path: Path, config_path: Path, device: torch.device, dtype: torch.dtype) -> LoadedTransformer:
+def load_transformer(
+    path: Path, config_path: Path, device: torch.device, dtype: torch.dtype, check: Check = no_check
+) -> LoadedTransformer:
     """Builds the transformer that `config_path` describes and puts the weights of the file into it.
 
     path: GGUF, or safetensors (or the index of its shards), with the names of Black Forest Labs or of diffusers.
 
-    dtype: what is computed in, and what biases, norms and unpacked weights are kept in. Raises `FailureError`.
+    dtype: what is computed in, and what biases, norms and unpacked weights are kept in. check: called between the
+    layers; ends the loading by raising. Raises `FailureError`.
     """
     file = read_weights(path)
     config = read_config(config_path)
@@ -43,7 +46,7 @@ def load_transformer(path: Path, config_path: Path, device: torch.device, dtype:
     _check_architecture(file, set(names))
     model = _empty_model(config, config_path)
     pieces = _pieces_by_target(file, names, model)
-    return LoadedTransformer(model.eval(), place_weights(file, model, pieces, device, dtype))
+    return LoadedTransformer(model.eval(), place_weights(file, model, pieces, device, dtype, check))
 
 
 def read_weights(path: Path) -> WeightFile:

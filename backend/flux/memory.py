@@ -51,6 +51,13 @@ def memory_of(device: torch.device) -> int:
     return total_memory(device) or psutil.virtual_memory().total
 
 
+def device_name(device: torch.device) -> str:
+    """What computes: the device as torch names it, and the card where there is one."""
+    if device.type == "cuda" and torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count():
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    return str(device)
+
+
 def net_rest(device: torch.device, total: int) -> torch.device | None:
     """Where ControlNets wait when their part of the steps is over: in main memory for cards that they crowd.
 

@@ -34,6 +34,7 @@ from .lora import LoraInput, LoraStack, loras_of
 from .memory import net_rest, total_memory
 from .modulation import looked_up
 from .net_family import check_net_width
+from .place_weights import Check, no_check
 from .preview import fit_latent_colours, preview
 from .redux import Redux, load_redux, with_reference
 from .samplers import SAMPLERS, Calls
@@ -53,6 +54,8 @@ Key = TypeVar("Key")
 Made = TypeVar("Made")
 PROMPTS_KEPT = 8
 CONTROLS_KEPT = 12
+PROMPTS_KEPT_MAX, CONTROLS_KEPT_MAX = 128, 256
+"""Of a batch. A prompt takes 4 MB, the latents of a control for 1024 x 1024 pixels half of one."""
 without_gradients = torch.inference_mode
 """Everything here runs inside `with without_gradients():`, loading too."""
 
@@ -117,6 +120,9 @@ class FluxModel:
     control_latents: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
     net_rest: torch.device | None = None
     loras: LoraStack = field(init=False)
+    prompts_ahead: list[WeightedText] = field(default_factory=list)
+    prompts_kept: int = PROMPTS_KEPT
+    controls_kept: int = CONTROLS_KEPT
 
     def __post_init__(self) -> None:
         nets = {"transformer": self.transformer.model, "text_encoder": self.text.clip, "text_encoder_2": self.text.t5}
@@ -136,10 +142,19 @@ class FluxModel:
         if speaks_otherwise:
             self.prompts.clear()
 
-    def controlnet(self, folder: Path, weights: str = "") -> FluxControlNetModel:
-        """The net, loaded now or before, on the model's device."""
+    def expect(self, prompts: Sequence[WeightedText], controls: int) -> None:
+        """Says what the next pictures take: their prompts are read in one go, and kept as their controls are.
+
+        controls: how many of them there are in all those pictures. Nothing to come: no prompts, 0.
+        """
+        self.prompts_ahead = list(dict.fromkeys(prompts))[:PROMPTS_KEPT_MAX]
+        self.prompts_kept = max(PROMPTS_KEPT, len(self.prompts_ahead) + 1)  # and the empty one, for weights
+        self.controls_kept = min(CONTROLS_KEPT_MAX, max(CONTROLS_KEPT, controls))
+
+    def controlnet(self, folder: Path, weights: str = "", check: Check = no_check) -> FluxControlNetModel:
+        """The net, loaded now or before, on the model's device. check: ends the loading by raising."""
         if folder not in self.nets:
-            net = load_controlnet(folder, self.device, self.dtype, weights)
+            net = load_controlnet(folder, self.device, self.dtype, weights, check)
             check_net_width(folder, net.inner_dim, self.transformer.model.inner_dim)
             self.nets[folder] = net
         Module.to(self.nets[folder], self.device)
@@ -150,7 +165,9 @@ class FluxModel:
         # The VAE makes the same of a picture for every net; a net that reads pixels makes its own.
         reader = "vae" if net.input_hint_block is None else str(folder)
         key = (reader, hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest())
-        return _remembered(self.control_latents, key, CONTROLS_KEPT, lambda: control_tokens(net, self.vae, picture))
+        return _remembered(
+            self.control_latents, key, self.controls_kept, lambda: control_tokens(net, self.vae, picture)
+        )
 
     def encode_reference(self, picture: Picture) -> Tensor:
         """(rows, columns, 3) uint8 -> (1, patches, T5 width); Redux is loaded when it is first asked."""
@@ -168,7 +185,7 @@ class FluxModel:
             text, pooled = text.to(self.device, self.dtype), pooled.to(self.device, self.dtype)
             return (self.text.weigh(words, text, self.encode_prompt("")[0]) if words.spans else text), pooled
 
-        return _remembered(self.prompts, words, PROMPTS_KEPT, encoded)
+        return _remembered(self.prompts, words, self.prompts_kept, encoded)
 
     def plan(self) -> dict[str, Any]:
         """The settings that decide the pixels beside the Request."""
@@ -191,8 +208,8 @@ def choose_device(name: str) -> tuple[torch.device, torch.dtype]:
 
 
 def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, check: Callable[[], None]) -> FluxModel:
-    """Loads all but the ControlNets. `check` is called between the parts and ends the loading by raising."""
-    transformer = load_transformer(files.transformer, files.transformer_config, device, dtype)
+    """Loads all but the ControlNets. `check` is called between tensors and ends the loading by raising."""
+    transformer = load_transformer(files.transformer, files.transformer_config, device, dtype, check)
     if files.control_lora is not None:
         apply_control_lora(transformer.model, files.control_lora, dtype)
     check()
@@ -201,7 +218,7 @@ def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, chec
     clip = load_part(CLIPTextModel, files.text_encoder, device, dtype)
     clip_tokenizer = load_tokenizer(CLIPTokenizer, files.tokenizer, clip.config.vocab_size)
     check()
-    t5 = load_t5(files.text_encoder_2, device, dtype)
+    t5 = load_t5(files.text_encoder_2, device, dtype, check)
     t5_tokenizer = load_tokenizer(T5Tokenizer, files.tokenizer_2, t5.config.vocab_size)
     text = TextEncoders(clip, clip_tokenizer, t5, t5_tokenizer, files.max_text_tokens)
     check()
@@ -282,12 +299,15 @@ class PictureJob:
         positions = image_positions(self.rows, self.columns).to(self.model.device)
         return Conditions(text, pooled, positions, self.calls.levels, self.request.guidance)
 
-    def read_control(self, control: ControlInput) -> None:
-        """Takes one control in: its net, its picture through the VAE, its weights by step."""
+    def read_control(self, control: ControlInput, check: Check = no_check) -> None:
+        """Takes one control in: its net, its picture through the VAE, its weights by step.
+
+        check: called while the net is loaded; ends that by raising.
+        """
         if control.folder is None:
             self.joined = Joined(control_channels(self.model.vae, _values(control.picture)))
             return
-        net = self.model.controlnet(control.folder, control.weights)
+        net = self.model.controlnet(control.folder, control.weights, check)
         latents = self.model.read_control(control.folder, net, control.picture)
         by_step = step_weights(control.strength, control.start, control.end, self.steps)
         weights = [by_step[step] for step in self.calls.steps]

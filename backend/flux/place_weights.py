@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -14,6 +15,13 @@ from .dequantise import FLOAT_DTYPES, dequantise
 from .quantised_linear import QuantisedEmbedding, QuantisedLinear
 from .transformer_names import Piece
 from .weight_file import PackedTensor, WeightFile
+
+Check = Callable[[], None]
+"""Asked now and then while something takes long; ends it by raising."""
+
+
+def no_check() -> None:
+    """Nobody can end it."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,16 +45,23 @@ class Source:
 
 
 def place_weights(
-    file: WeightFile, model: nn.Module, pieces: dict[str, list[Source]], device: torch.device, dtype: torch.dtype
+    file: WeightFile,
+    model: nn.Module,
+    pieces: dict[str, list[Source]],
+    device: torch.device,
+    dtype: torch.dtype,
+    check: Check = no_check,
 ) -> dict[str, int]:
     """Puts what the parameters of `model` (on the meta device) are made of in place; all of it must be there, and fit.
 
     pieces: by the parameter's name. dtype: what is computed in, and what biases, norms and unpacked weights are kept
-    in. Returns how many linear layers are packed in which number format. Raises `FailureError`.
+    in. check: called between the layers; ends the placing by raising. Returns how many linear layers are packed in
+    which number format. Raises `FailureError`.
     """
     _check_complete(file, model, pieces)
     types: Counter[str] = Counter()
     for layer_name, layer in list(model.named_modules()):
+        check()
         if isinstance(layer, nn.Linear):
             types[_place_linear(model, layer_name, layer, pieces, device, dtype)] += 1
         elif isinstance(layer, nn.Embedding) and _is_packed(pieces[f"{layer_name}.weight"]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from ..models import find_model, model_names
@@ -9,6 +11,9 @@ from ..models.choose import ModelChoice, ModelSizes, choose_model
 from ..models.model_folder import ModelFolder
 from ..models.sizes import model_sizes
 from ..wire import Failure, FailureError, FailureKind, GenerationRequest
+
+SETTINGS: dict[str, type] = {"steps": int, "guidance": float}
+"""What a model's description may have defaults for."""
 
 
 def model_for(request: GenerationRequest, models_folder: Path, device: str) -> ModelChoice:
@@ -23,6 +28,18 @@ def model_for(request: GenerationRequest, models_folder: Path, device: str) -> M
         raise FailureError(broken[0] if broken else _no_model(models_folder))
     kind, memory = _device(device) if len(found) > 1 else ("", 0)
     return choose_model(request, found, kind, memory)
+
+
+def with_own_settings(
+    request: GenerationRequest, given: Collection[str], models_folder: Path, device: str
+) -> GenerationRequest:
+    """The Request with the steps and the guidance of the model that will paint it, where they were not given.
+
+    given: the names of the fields that were. Raises `FailureError` where no model can do it.
+    """
+    defaults = model_for(request, models_folder, device).folder.defaults
+    own = {name: kind(defaults[name]) for name, kind in SETTINGS.items() if name in defaults and name not in given}
+    return replace(request, **own)
 
 
 def _whole_models(models_folder: Path) -> tuple[list[tuple[ModelFolder, ModelSizes]], list[Failure]]:

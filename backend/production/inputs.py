@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from ..models import ControlChoice
 from ..wire import ControlMaps, FailureError, FailureKind, GenerationRequest
 from ..wire.request import SOURCES_OF, sources_of
-from .job import Job
 from .passes import Pass, next_image, resized, resized_mask
 
 if TYPE_CHECKING:
@@ -52,14 +51,14 @@ def maps_used(request: GenerationRequest, choices: list[ControlChoice], maps: Co
     return [*used, *sources_of(request)]
 
 
-def plan_of(choices: list[ControlChoice], job: Job) -> dict[str, Any]:
+def plan_of(choices: list[ControlChoice], note: str, model_reason: str = "") -> dict[str, Any]:
     """What was decided about the controls, and about the model where the Request named none."""
     nets = {
         choice.kind: f"{choice.net.folder.name}: {choice.drawn_as} {choice.net.weights}".rstrip()
         for choice in choices
         if choice.net
     }
-    said = {"controls": nets, "note": job.note, "model_choice": job.model_reason}
+    said = {"controls": nets, "note": note, "model_choice": model_reason}
     return {name: value for name, value in said.items() if value}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..wire import FailureError, FailureKind, Progress
+from .forecast import Forecast, unlearned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,23 +20,14 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[Progress], None]
 
-STAGE_STARTS = {
-    "loading": 0.0,
-    "text": 0.10,
-    "control": 0.13,
-    "denoising": 0.18,
-    "decoding": 0.92,
-    "saving": 0.98,
-}
-"""The fraction at which each stage begins. The rest of the last stage is never told: 1 is the Result itself."""
-STAGE_ENDS = dict(zip(STAGE_STARTS, [*list(STAGE_STARTS.values())[1:], 0.99], strict=True))
-PASS_STARTS, PASS_ENDS = STAGE_STARTS["text"], STAGE_STARTS["saving"]
-"""What a Request with several passes over the picture goes through as often."""
-
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One run: who to tell, when to stop, and how long each stage took."""
+    """One run: who to tell, when to stop, and how long each stage took.
+
+    model_reason: why the model was taken, where the Request named none. forecast: where the run is, and how long it
+    still takes. step_work: of each step of the pass that runs, as `stage_times.step_work` counts it.
+    """
 
     on_progress: OnProgress
     on_preview: OnPreview
@@ -42,10 +35,10 @@ class Job:
     timings: dict[str, float] = field(default_factory=dict)
     note: str = ""
     model_reason: str = ""
-    """Why the model was taken, where the Request named none."""
-    done: float = 0.0
-    share: float = 1.0
-    """Of all passes over the picture: how much of them is behind, and how much of them is the one that runs."""
+    forecast: Forecast = field(default_factory=lambda: Forecast(unlearned()))
+    step_work: float = 1.0
+    _paces: list[float] = field(default_factory=list)
+    _last_step: float = 0.0
 
     def check(self) -> None:
         """Raises `FailureError` (cancelled) when the user has asked to stop."""
@@ -53,17 +46,24 @@ class Job:
             raise FailureError.of(FailureKind.CANCELLED, "The picture was cancelled.", "Press Generate to start again.")
 
     def tell(self, stage: str, step: int = 0, steps: int = 0) -> None:
-        start, end = STAGE_STARTS[stage], STAGE_ENDS[stage]
-        fraction = start + (end - start) * step / max(1, steps)
-        if PASS_STARTS <= fraction < PASS_ENDS:
-            within = (fraction - PASS_STARTS) / (PASS_ENDS - PASS_STARTS)
-            fraction = PASS_STARTS + (PASS_ENDS - PASS_STARTS) * (self.done + self.share * within)
-        self.on_progress(Progress(stage, step, steps, fraction, self.note))
+        if stage == "denoising":
+            now = time.perf_counter()
+            if step > 0:
+                self._paces.append((now - self._last_step) / self.step_work)
+            self._last_step = now
+        fraction, seconds_left = self.forecast.at(step, steps)
+        self.on_progress(Progress(stage, step, steps, fraction, self.note, seconds_left))
+
+    @property
+    def step_unit(self) -> float:
+        """Seconds for a unit of a step's work: the median, because the first steps are slower."""
+        return statistics.median(self._paces) if self._paces else 0.0
 
     @contextmanager
     def stage(self, name: str, steps: int = 0) -> Iterator[None]:
         """A stage of the job: told at its start, timed, and not begun when cancelled."""
         self.check()
+        self.forecast.begin(name)
         self.tell(name, 0, steps)
         began = time.perf_counter()
         try:

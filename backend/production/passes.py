@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One run of the engine. request: without stages. done, share: 0..1, of the work of all passes."""
+    """One run of the engine. request: without stages."""
 
     request: GenerationRequest
-    done: float
-    share: float
 
     @property
     def size(self) -> tuple[int, int]:
@@ -37,15 +35,8 @@ def passes_of(request: GenerationRequest, whole: frozenset[str] = frozenset()) -
     Each pass has noise of its own: the same noise on the same picture would bring its pattern out twice.
     """
     if not request.stages or request.task == "show_controls":
-        return [Pass(request, 0.0, 1.0)]
-    requests = [_request_of(request, index, stage, whole) for index, stage in enumerate(request.stages)]
-    works = [one.width * one.height * max(1.0, one.steps * one.strength) for one in requests]
-    found, done = [], 0.0
-    for one, work in zip(requests, works, strict=True):
-        share = work / sum(works)
-        found.append(Pass(one, done, share))
-        done += share
-    return found
+        return [Pass(request)]
+    return [Pass(_request_of(request, index, stage, whole)) for index, stage in enumerate(request.stages)]
 
 
 def _request_of(request: GenerationRequest, index: int, stage: Stage, whole: frozenset[str]) -> GenerationRequest:

@@ -8,30 +8,33 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..failures import failure_of
 from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_loras, model_names
-from ..outputs import MapStore
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
 from .choosing import model_for
+from .forecast import Forecast
 from .inputs import check_source, control_inputs, control_pictures, maps_used, pass_sources, plan_of
 from .job import Job, OnProgress
-from .loras import lora_digests, use_loras
-from .passes import Pass, maps_at, passes_of
-from .prompting import Prompting, engine_prompts
-from .provenance import WeightDigests, encode_png, map_digests, provenance
+from .keeping import Kept, Order
+from .loras import use_loras
+from .passes import maps_at, passes_of
+from .prompting import Prompting, engine_prompts, texts_of
+from .provenance import encode_png, map_digests, provenance
+from .result_cache import CACHE_BYTES
+from .stage_times import Loaded, RunClass, step_work
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ..flux.model import FluxModel, ModelFiles, PictureJob
     from ..prompts import FinalPrompt
     from .job import OnPreview
+    from .prompting import Text
 
 log = logging.getLogger("grisaille.production")
 
@@ -39,17 +42,27 @@ log = logging.getLogger("grisaille.production")
 class Production:
     """Makes pictures, one at a time, and keeps the last model loaded between them."""
 
-    def __init__(self, models_folder: Path, device: str = "auto", maps_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        models_folder: Path,
+        device: str = "auto",
+        *,
+        cache_folder: Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        maps_folder: Path | None = None,
+    ) -> None:
         """models_folder: holds one folder a model. device: "auto" or a torch device, such as "cpu" or "cuda:1".
 
-        maps_folder: where the maps of finished pictures are kept (`MapStore`); None to keep none.
+        cache_folder: where finished pictures are kept, so that none is painted twice, with digests of weights and what
+        stages take on this machine; made when it is not there; processes may share it. None: nowhere. cache_bytes: of
+        pictures, at most. maps_folder: where the maps of finished pictures are kept (`MapStore`); None to keep none.
         """
         self._models_folder = models_folder
         self._device = device
         self._loaded: tuple[tuple[object, ...], FluxModel] | None = None
-        self._digests = WeightDigests()
         self._prompting = Prompting()
-        self._maps = MapStore(maps_folder) if maps_folder is not None else None
+        self._kept = Kept(cache_folder, cache_bytes, maps_folder)
+        self._ahead: list[GenerationRequest] = []
 
     def model_names(self) -> list[str]:
         return model_names(self._models_folder)
@@ -62,16 +75,17 @@ class Production:
         on_progress: OnProgress,
         on_preview: OnPreview,
         is_cancelled: Callable[[], bool],
+        digests: Mapping[str, str] | None = None,
     ) -> GenerationResult | Failure:
         """Makes the picture, or says why not; never raises.
 
         on_progress: called with growing fractions below 1. on_preview: called with (height, width, 3) uint8, sides
         of 128 pixels at most, after each step. is_cancelled: asked between steps and stages. All are called in the
-        calling thread.
+        calling thread. digests: `framing.array_digest` of maps, by name, where they were taken already.
         """
         job = Job(on_progress, on_preview, is_cancelled)
         try:
-            return self._run(request, maps, job)
+            return self._run(request, maps, digests or {}, job)
         except BaseException as error:
             failure = failure_of(error, request)
             if failure.kind == FailureKind.OUT_OF_MEMORY:
@@ -82,6 +96,12 @@ class Production:
                 raise
             return failure
 
+    def expect(self, requests: Iterable[GenerationRequest]) -> None:
+        """Says what is to be made next, so that each prompt and each map is read once; an empty list ends that."""
+        self._ahead = list(requests)
+        if not self._ahead and self._loaded is not None:
+            self._loaded[1].expect([], 0)
+
     def forget(self) -> None:
         """Lets go of the loaded model and the memory it took."""
         if self._loaded is not None:
@@ -90,9 +110,11 @@ class Production:
 
             release()
 
-    def _run(self, request: GenerationRequest, maps: ControlMaps, job: Job) -> GenerationResult:
+    def _run(
+        self, request: GenerationRequest, maps: ControlMaps, digests: Mapping[str, str], job: Job
+    ) -> GenerationResult:
         request.check()
-        maps.check(request.width, request.height)
+        maps.check_shapes(request.width, request.height)
         check_source(request, maps)
         chosen = model_for(request, self._models_folder, self._device)
         folder, job.model_reason = chosen.folder, chosen.reason
@@ -106,43 +128,70 @@ class Production:
         kinds = [control.kind for control in request.controls]
         choices = choose_nets(kinds, folder.controlnets, folder.name, folder.joined)
         job.note = " ".join(choice.note for choice in choices if choice.note)
-        pictures = control_pictures(choices, maps, (request.width, request.height))
         if request.task == "show_controls":
-            with job.stage("saving"):
-                pngs = {kind: encode_png(picture, {}) for kind, picture in pictures.items()}
-            return GenerationResult(request, control_pngs=pngs, plan=plan_of(choices, job), timings=job.timings)
-        prompt = self._prompting.read(request, folder, job)
-        return self._picture(request, prompt, maps, folder, choices, pictures, passes, job)
+            return self._shown_controls(request, maps, choices, job)
+        order = Order(
+            request,
+            folder,
+            choices,
+            find_loras(request.loras, self._models_folder, folder.name),
+            passes,
+            {"model": folder.name, "variant": folder.variant, **self._decided(job), **plan_of(choices, job.note)},
+            map_digests(maps, maps_used(request, choices, maps), digests),
+        )
+        result = self._kept.look_up(order, job) or self._picture(order, maps, job)
+        self._kept.keep_maps(order, maps)
+        return result
 
-    def _picture(
-        self,
-        request: GenerationRequest,
-        prompt: FinalPrompt,
-        maps: ControlMaps,
-        folder: ModelFolder,
-        choices: list[ControlChoice],
-        pictures: dict[str, NDArray[np.uint8]],
-        passes: list[Pass],
-        job: Job,
+    def _decided(self, job: Job) -> dict[str, str]:
+        """Where and in which numbers will be computed, as far as a picture that is kept depends on it."""
+        if self._kept.results is None:
+            return {}
+        if self._device == "cpu":  # the one whose numbers are known without torch, which takes seconds to import
+            return {"device": "cpu", "dtype": "float32"}
+        job.tell("loading")
+        _prepare_libraries()
+        from ..flux.memory import device_name
+        from ..flux.model import choose_device
+
+        device, dtype = choose_device(self._device)
+        return {"device": device_name(device), "dtype": str(dtype)}
+
+    def _shown_controls(
+        self, request: GenerationRequest, maps: ControlMaps, choices: list[ControlChoice], job: Job
     ) -> GenerationResult:
-        loras = find_loras(request.loras, self._models_folder, folder.name)
+        maps.check(request.width, request.height)
+        pictures = control_pictures(choices, maps, (request.width, request.height))
+        with job.stage("saving"):
+            pngs = {kind: encode_png(picture, {}) for kind, picture in pictures.items()}
+        return GenerationResult(request, control_pngs=pngs, plan=plan_of(choices, job.note), timings=job.timings)
+
+    def _picture(self, order: Order, maps: ControlMaps, job: Job) -> GenerationResult:
+        request, folder, choices = order.request, order.folder, order.choices
+        maps.check(request.width, request.height)
+        pictures = control_pictures(choices, maps, (request.width, request.height))
+        prompt = self._prompting.read(request, folder, job)
+        ahead = self._prompting.ahead(self._ahead, folder)
+        run, loaded = RunClass.of(request, folder.name, self._device), self._in_memory(order, prompt, ahead)
+        job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
         with job.stage("loading"):
-            # Read by the libraries when they are first imported. Waiting threads that spin make a picture on a CPU
-            # that others use too (Blender's own drawing) ten times slower.
-            os.environ["HF_HUB_OFFLINE"] = "1"
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            _prepare_libraries()
             # torch and diffusers take seconds to import, so a process that only waits never does.
             from ..flux.memory import peak_memory, reset_peak
             from ..flux.model import PictureJob, without_gradients
+            from ..flux.text import WeightedText
 
+            files_before = _fingerprint(order.files())
             with without_gradients():
                 model = self._model(folder, job)
-                use_loras(model, loras)
+                use_loras(model, order.loras)
+            if ahead:
+                model.expect([WeightedText(*text) for text in ahead], sum(len(one.controls) for one in self._ahead))
             reset_peak(model.device)
         with without_gradients():
             pixels: NDArray[Any] | None = None
-            for one in passes:
-                job.done, job.share = one.done, one.share
+            for one in order.passes:
+                job.step_work = step_work(one.request)
                 is_whole = one.size == (request.width, request.height)
                 drawn = pictures if is_whole else control_pictures(choices, maps_at(maps, one.size), one.size)
                 inputs = control_inputs(one.request, choices, drawn)
@@ -150,36 +199,38 @@ class Production:
                 pixels = _make(picture_job, job, pass_sources(one, maps, pixels))
             assert pixels is not None  # there is always a pass
         with job.stage("saving"):
-            used = map_digests(maps, maps_used(request, choices, maps))
-            self._keep_maps({digest: maps.arrays()[name] for name, digest in used.items()})
-            digests = {
-                "request": request.digest(),
-                "maps": used,
-                "weights": self._digests.of(folder.files(), folder.path, job.check),
-                **lora_digests(self._digests, loras, job.check),
-            }
+            digests = self._kept.digests(order, job.check)
+            said = {"request": request.digest(), "maps": dict(order.map_digests), **digests.to_json()}
             plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
-            plan |= plan_of(choices, job)
+            plan |= plan_of(choices, job.note, job.model_reason)
             transformer = folder.transformer.relative_to(folder.path).as_posix()
-            png = encode_png(pixels, provenance(request, digests, plan, transformer))
+            png = encode_png(pixels, provenance(request, said, plan, transformer))
         log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
-        return GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
+        result = GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
+        self._kept.times.learn(run, order.passes, loaded, job.timings, job.step_unit)
+        if _fingerprint(order.files()) == files_before:
+            # Else a file was changed while this ran, and the digests are not those of what was painted with.
+            self._kept.keep(order, result, digests)
+        return result
 
-    def _keep_maps(self, by_digest: dict[str, NDArray[Any]]) -> None:
-        if self._maps is None:
-            return
-        try:
-            self._maps.put(by_digest)
-        except OSError:
-            # The picture is worth more than what would make it again.
-            log.exception("the maps of a picture could not be kept in %s", self._maps.folder)
+    def _in_memory(self, order: Order, prompt: FinalPrompt, ahead: list[Text]) -> Loaded:
+        """What of a run's needs is there already. ahead: what is read in it for the next ones."""
+        texts = {*texts_of(prompt, order.request), *ahead}
+        folder = order.folder
+        if self._loaded is None or self._loaded[0][:2] != (folder, _fingerprint(folder.files())):
+            return Loaded(False, False, len(texts))
+        model = self._loaded[1]
+        strengths = {control.kind: control.strength for control in order.request.controls}
+        nets = [choice.net for choice in order.choices if choice.net and strengths[choice.kind] > 0.0]
+        are_read = {(words.text, words.spans) for words in model.prompts}
+        return Loaded(True, all(net.folder in model.nets for net in nets), len(texts - are_read))
 
     def _model(self, folder: ModelFolder, job: Job) -> FluxModel:
         """The model, loaded now or still there from the last job; loaded again when a file of it has changed."""
         from ..flux.model import choose_device, load_model
 
         device, dtype = choose_device(self._device)
-        key = (folder, _fingerprint(folder), device)
+        key = (folder, _fingerprint(folder.files()), device)
         if self._loaded is not None and self._loaded[0] == key:
             return self._loaded[1]
         self.forget()
@@ -187,6 +238,13 @@ class Production:
         model = load_model(model_files(folder), device, dtype, job.check)
         self._loaded = (key, model)
         return model
+
+
+def _prepare_libraries() -> None:
+    """Says to the libraries what they read when they are first imported."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    # Waiting threads that spin make a picture on a CPU that others use too (Blender's own drawing) ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def model_files(folder: ModelFolder) -> ModelFiles:
@@ -208,6 +266,9 @@ def _make(picture_job: PictureJob, job: Job, maps: ControlMaps) -> NDArray[Any]:
     """Takes a picture through the stages of the engine, telling and asking in between."""
     steps, controls = picture_job.steps, picture_job.controls
     with job.stage("text"):
+        for prompt in picture_job.model.prompts_ahead:
+            job.check()
+            picture_job.model.encode_prompt(prompt)
         picture_job.read_text()
     with job.stage("control", len(controls)):
         if maps.reference is not None and picture_job.request.reference_strength > 0.0:
@@ -216,7 +277,7 @@ def _make(picture_job: PictureJob, job: Job, maps: ControlMaps) -> NDArray[Any]:
             picture_job.read_source(maps.image, maps.mask)
         for index, control in enumerate(controls):
             job.check()
-            picture_job.read_control(control)
+            picture_job.read_control(control, job.check)
             job.tell("control", index + 1, len(controls))
     with job.stage("denoising", steps):
 
@@ -230,10 +291,10 @@ def _make(picture_job: PictureJob, job: Job, maps: ControlMaps) -> NDArray[Any]:
         return picture_job.decode()
 
 
-def _fingerprint(folder: ModelFolder) -> str:
-    """Changes when any file of the model does."""
+def _fingerprint(paths: Iterable[Path]) -> str:
+    """Changes when any of these files does."""
     digest = hashlib.sha256()
-    for path in folder.files():
+    for path in paths:
         status = path.stat()
         digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}\n".encode())
     return digest.hexdigest()

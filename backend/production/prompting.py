@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models import ModelFolder
@@ -13,6 +15,8 @@ from .job import Job
 if TYPE_CHECKING:
     from ..flux.text import Prompts
 
+Text = tuple[str, tuple[tuple[int, int, float], ...]]
+"""Words, and the weights of parts of them, as `WeightedText` has them."""
 FILES = ("tokenizer", "tokenizer_2")
 
 
@@ -21,6 +25,7 @@ class Prompting:
 
     def __init__(self) -> None:
         self._loaded: tuple[object, tuple[Reader, Reader]] | None = None
+        self._ahead: tuple[Path, list[GenerationRequest], list[Text]] | None = None
 
     def read(self, request: GenerationRequest, folder: ModelFolder, job: Job) -> FinalPrompt:
         """The prompt that is used; what has to be said of it is added to the job's note."""
@@ -28,6 +33,14 @@ class Prompting:
             final = prepare(request, *self._readers(folder))
         job.note = " ".join(filter(None, (job.note, *final.notes)))
         return final
+
+    def ahead(self, requests: Sequence[GenerationRequest], folder: ModelFolder) -> list[Text]:
+        """What will be read for these, as far as this model paints them; each text once."""
+        mine = [one for one in requests if one.model in ("", folder.name)]
+        if self._ahead is None or self._ahead[:2] != (folder.path, mine):
+            texts = [text for one in mine for text in texts_of(prepare(one, *self._readers(folder)), one)]
+            self._ahead = (folder.path, mine, list(dict.fromkeys(texts)))
+        return self._ahead[2]
 
     def shown(self, request: GenerationRequest, folder: ModelFolder, job: Job) -> GenerationResult:
         """The Result of the task show_prompt: no picture, the prompt and what is to be said of it in the plan."""
@@ -42,6 +55,12 @@ class Prompting:
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = (key, _load_readers(folder))
         return self._loaded[1]
+
+
+def texts_of(final: FinalPrompt, request: GenerationRequest) -> list[Text]:
+    """The texts that are read for a picture: what it shows, and at a true CFG what it does not."""
+    used = (final.positive, final.negative) if request.true_cfg > 1.0 else (final.positive,)
+    return [(one.text, one.spans) for one in used]
 
 
 def _load_readers(folder: ModelFolder) -> tuple[Reader, Reader]:

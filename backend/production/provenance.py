@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from ..outputs.metadata import DIGESTS, PARAMETERS, PLAN, REQUEST
 from ..outputs.parameters import parameters_text
 from ..outputs.png import encode_png
 from ..wire import ControlMaps, GenerationRequest
+from ..wire.framing import array_digest
 
-__all__ = ["WeightDigests", "encode_png", "map_digests", "provenance", "version"]
-
-READ_BYTES = 1 << 22
+__all__ = ["encode_png", "map_digests", "provenance", "version"]
 
 
 @cache
@@ -27,38 +25,10 @@ def version() -> str:
     return tomllib.loads(manifest.read_text(encoding="utf-8"))["version"]
 
 
-class WeightDigests:
-    """SHA-256 of model files, remembered as long as size, modification time and inode stay the same."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int, int, int], str] = {}
-
-    def of(self, files: Iterable[Path], root: Path, check: Callable[[], None]) -> dict[str, str]:
-        """Hex digests by path relative to `root`. `check` is called between reads and ends the reading by raising."""
-        return {path.relative_to(root).as_posix(): self._digest(path, check) for path in files}
-
-    def _digest(self, path: Path, check: Callable[[], None]) -> str:
-        status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns, status.st_ino)
-        if key not in self._known:
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(READ_BYTES):
-                    check()
-                    digest.update(block)
-            self._known[key] = digest.hexdigest()
-        return self._known[key]
-
-
-def map_digests(maps: ControlMaps, kinds: Iterable[str]) -> dict[str, str]:
-    """SHA-256 in hex of the shape and values of each map in `kinds`, by kind."""
-    digests = {}
-    for kind in sorted(kinds):
-        array = maps.arrays()[kind]
-        digest = hashlib.sha256(repr(array.shape).encode())
-        digest.update(memoryview(array if array.flags.c_contiguous else array.copy()).cast("B"))
-        digests[kind] = digest.hexdigest()
-    return digests
+def map_digests(maps: ControlMaps, kinds: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """`array_digest` of each map in `kinds`, by kind. known: those that were taken while the maps arrived."""
+    arrays = maps.arrays()
+    return {kind: known.get(kind) or array_digest(arrays[kind]) for kind in sorted(kinds)}
 
 
 def provenance(

@@ -79,3 +79,17 @@ def test_one_for_another_model_leaves_the_model_as_it_was(models: Path, referenc
     failure = failed(run(production, replace(REQUEST, loras=(LoRA("ink"), LoRA("wrong")))))
     assert failure.kind == "model_unsupported" and "The LoRA wrong is for another model" in failure.message
     assert (pixels(painted(production, LoRA("ink")).png) == pixels(before.png)).all()
+
+
+def test_a_kept_picture_is_found_by_its_loras_too(
+    models: Path, reference: FluxTransformer2DModel, tmp_path: Path
+) -> None:
+    """By name, strength and the file's bytes."""
+    production = Production(models, "cpu", cache_folder=tmp_path)
+    first, same = painted(production, LoRA("ink", 0.5)), painted(production, LoRA("ink", 0.5))
+    assert same.plan.get("from_cache") and same.png == first.png
+    stronger, plain = painted(production, LoRA("ink", 1.0)), painted(production)
+    write_lora(models / "loras" / "ink.safetensors", random_ranks(reference.state_dict(), 9))
+    other = painted(production, LoRA("ink", 0.5))
+    assert not any(one.plan.get("from_cache") for one in (first, stronger, plain, other))
+    assert len({one.png for one in (first, stronger, plain, other)}) == 4

@@ -31,7 +31,6 @@ def test_each_stage_is_a_pass_of_its_own() -> None:
     assert (first.request.strength, second.request.strength) == (1.0, 0.5)
     assert first.request.controls == REQUEST.controls and second.request.controls == STAGES[1].controls
     assert (first.request.seed, second.request.seed) == (SEED_MAX, 0)
-    assert first.done == 0.0 and second.done == pytest.approx(first.share) and first.share < 0.5
     for one in (first, second):
         one.request.check()
         assert one.request.stages == ()
