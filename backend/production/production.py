@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..flux.model import FluxModel, ModelFiles, PictureJob
-    from ..prompts import FinalPrompt
     from .job import OnPreview
     from .prompting import Text
 
@@ -170,9 +169,12 @@ class Production:
         request, folder, choices = order.request, order.folder, order.choices
         maps.check(request.width, request.height)
         pictures = control_pictures(choices, maps, (request.width, request.height))
+        run, loaded = RunClass.of(request, folder.name, self._device), self._in_memory(order, {(request.prompt, ())})
+        # Before the prompt is read, so that the time left is told from the start; exactly, once it is.
+        job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
         prompt = self._prompting.read(request, folder, job)
         ahead = self._prompting.ahead(self._ahead, folder)
-        run, loaded = RunClass.of(request, folder.name, self._device), self._in_memory(order, prompt, ahead)
+        loaded = self._in_memory(order, {*texts_of(prompt, request), *ahead})
         job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
         with job.stage("loading"):
             _prepare_libraries()
@@ -213,9 +215,8 @@ class Production:
             self._kept.keep(order, result, digests)
         return result
 
-    def _in_memory(self, order: Order, prompt: FinalPrompt, ahead: list[Text]) -> Loaded:
-        """What of a run's needs is there already. ahead: what is read in it for the next ones."""
-        texts = {*texts_of(prompt, order.request), *ahead}
+    def _in_memory(self, order: Order, texts: set[Text]) -> Loaded:
+        """What of a run's needs is there already. texts: what is read in it, for the next ones too."""
         folder = order.folder
         if self._loaded is None or self._loaded[0][:2] != (folder, _fingerprint(folder.files())):
             return Loaded(False, False, len(texts))

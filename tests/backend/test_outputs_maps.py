@@ -39,7 +39,7 @@ def test_every_map_comes_back_as_it_was(tmp_path: Path) -> None:
     maps = make_maps(64, 48)
     assert maps.colour is not None and maps.line is not None
     maps = ControlMaps(**maps.arrays(), image=maps.colour, mask=maps.line, reference=maps.colour[:9, :5])
-    digests = map_digests(maps, maps.arrays())
+    digests = map_digests(maps, maps.arrays(), {})
     store = MapStore(tmp_path / "maps")
     store.put({digests[name]: array for name, array in maps.arrays().items()})
     found, gone = MapStore(tmp_path / "maps").get(digests)
