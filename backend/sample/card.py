@@ -70,8 +70,8 @@ figures are taken on. Control pictures in training were made by `backend/flux/co
 |---|---|---|
 {stages}
 
-The judge that rewarded `material` knew materials only and was taught apart from the one above, which rewarded `looks`;
-now one judge does both.
+Two things were done otherwise than the program does them now: the judge that rewarded `material` knew materials only,
+and was taught apart from the one above; and the first 400 steps of `guidance` knew only the first of its two directions.
 
 ## Figures
 
