@@ -20,6 +20,7 @@ from tests.backend.samples import failed, made, make_maps, pixels, run, texts_of
 
 SIGMAS = torch.linspace(1.0, 0.0, 9)
 REQUEST = GenerationRequest("a red cube", 64, 64, seed=2, steps=4, model="random-weights")
+PICTURE = np.zeros((64, 64, 3), np.uint8)
 
 
 def tokens(seed: int) -> Tensor:
@@ -89,11 +90,11 @@ def test_in_painting_through_production(production: Production) -> None:
     ("task", "arrays", "sentence"),
     [
         ("image_to_image", {}, "lacks a picture to start from"),
-        ("inpaint", {"image": np.zeros((64, 64, 3), np.uint8)}, "lacks a mask"),
+        ("inpaint", {"image": PICTURE}, "lacks a mask"),
         ("image_to_image", {"image": np.zeros((64, 32, 3), np.uint8)}, "uint8 (64, 32, 3) where uint8 (64, 64, 3)"),
         ("image_to_image", {"image": np.zeros((64, 64, 3), np.float32)}, "float32 (64, 64, 3) where uint8"),
-        ("inpaint", {"mask": np.full((64, 64), 1.5, np.float32)}, "outside 0 to 1"),
-        ("inpaint", {"mask": np.full((64, 64), np.nan, np.float32)}, "outside 0 to 1"),
+        ("inpaint", {"image": PICTURE, "mask": np.full((64, 64), 1.5, np.float32)}, "outside 0 to 1"),
+        ("inpaint", {"image": PICTURE, "mask": np.full((64, 64), np.nan, np.float32)}, "outside 0 to 1"),
     ],
 )
 def test_what_is_wrong_is_said(models_folder: Path, task: str, arrays: dict[str, np.ndarray], sentence: str) -> None:

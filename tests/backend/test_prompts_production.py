@@ -201,7 +201,16 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_shows_a_prompt(models_folder: Path, production: Production) -> None:
-    words = ("a {red|green} (pot:1.2)", "--seed", "3", "--style", "ink", "--models", str(models_folder))
+    words: tuple[str, ...] = (
+        "a {red|green} (pot:1.2)",
+        "--seed",
+        "3",
+        "--style",
+        "ink",
+        "--models",
+        str(models_folder),
+    )
+    words += ("--model", "random-weights")
     done = command(*words)
     wanted = made(run(production, replace(SHOWN, prompt=words[0], style="ink"), NOTHING)).plan
     assert (done.returncode, done.stdout) == (0, wanted["prompt"] + "\n"), done.stderr

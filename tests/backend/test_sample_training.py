@@ -44,7 +44,7 @@ def test_the_training_ends_in_a_model_that_the_product_paints_with(trained: Path
 
 def test_the_training_leaves_sheets_to_look_at(trained: Path) -> None:
     names = {path.name.split("-")[0].removesuffix(".png") for path in (trained / "work" / "sheets").glob("*.png")}
-    assert names == {"vae", "flow", "polish", "detail", "looks", "guidance", "style"}
+    assert names == {"vae", "flow", "polish", "detail", "material", "looks", "guidance", "style"}
 
 
 def test_a_finished_training_writes_the_same_model_again(trained: Path, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_the_real_backend_gets_ready_from_the_staged_tree(make_link, tmp_path):
     link.start()
     until(lambda: link.state.name != "STARTING", "the start's end")
     assert (link.state.name, link.failure) == ("READY", None)
-    assert link.models == ("tiny",)
+    assert link.models == ("tiny", "sample"), "and the one that ships"
     [log] = (tmp_path / "data" / "logs").glob("backend.log")
     assert "serving" in log.read_text()
 
