@@ -71,7 +71,7 @@ figures are taken on. Control pictures in training were made by `backend/flux/co
 {stages}
 
 Two things were done otherwise than the program does them now: the judge that rewarded `material` knew materials only,
-and was taught apart from the one above; and the first 400 steps of `guidance` knew only the first of its two directions.
+and was taught apart from the one above; the first 400 steps of `guidance` knew only the first of its two directions.
 
 ## Figures
 
