@@ -30,7 +30,8 @@ Place = tuple[float, float, float]
 
 def build(name: str) -> Any:
     """Empties the file and builds the scene `name` of SCENES; returns Blender's scene."""
-    bpy.ops.wm.read_factory_settings(use_empty=True)
+    # Not the factory settings: with them an installed add-on would be off.
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene: Any = bpy.context.scene
     bpy.ops.mesh.primitive_plane_add(size=16)
     _active().name = "Ground"
