@@ -20,7 +20,7 @@ from .models import find_model, model_names
 from .outputs import PaintedResult
 from .production import Production
 from .production.batch import paint_batch
-from .production.choosing import with_own_settings
+from .production.choosing import no_model, with_own_settings
 from .production.variations import contact_sheet, grid, grid_labels, with_prompts, with_seeds
 from .wire import ControlMaps, Failure, FailureError, FailureKind, GenerationRequest, GenerationResult, Progress
 from .wire.model_names import shipped_models
@@ -168,9 +168,7 @@ def create_production_pipeline(
     """
     folder = Path(models_folder) if models_folder is not None else shipped_models()
     if not model_variant and not model_names(folder):
-        raise FailureError.of(
-            FailureKind.MODEL_MISSING, f"There is no model in {folder}.", "Choose the folder that holds your models."
-        )
+        raise FailureError(no_model(folder))
     return ProductionPipeline(
         model_variant,
         folder,

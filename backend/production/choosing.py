@@ -25,7 +25,7 @@ def model_for(request: GenerationRequest, models_folder: Path, device: str) -> M
         return ModelChoice(find_model(models_folder, request.model), "")
     found, broken = _whole_models(models_folder)
     if not found:
-        raise FailureError(broken[0] if broken else _no_model(models_folder))
+        raise FailureError(broken[0] if broken else no_model(models_folder))
     kind, memory = _device(device) if len(found) > 1 else ("", 0)
     return choose_model(request, found, kind, memory)
 
@@ -66,6 +66,6 @@ def _device(name: str) -> tuple[str, int]:
     return device.type, memory_of(device)
 
 
-def _no_model(models_folder: Path) -> Failure:
+def no_model(models_folder: Path) -> Failure:
     message = f"There is no model in {models_folder}."
     return Failure(FailureKind.MODEL_MISSING, message, "Choose the folder that holds your models.")

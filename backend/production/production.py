@@ -18,20 +18,22 @@ from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
 from .choosing import model_for
 from .forecast import Forecast
-from .inputs import check_source, control_inputs, control_pictures, maps_used, pass_sources, plan_of
+from .inputs import check_source, control_pictures, maps_used, plan_of
 from .job import Job, OnProgress
-from .keeping import Kept, Order
+from .keeping import Kept, Order, OrderDigests
 from .loras import use_loras
-from .passes import maps_at, passes_of
+from .painting import paint
+from .passes import passes_of
 from .prompting import Prompting, engine_prompts, texts_of
 from .provenance import encode_png, map_digests, provenance
 from .result_cache import CACHE_BYTES
-from .stage_times import Loaded, RunClass, step_work
+from .stage_times import Loaded, RunClass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..flux.model import FluxModel, ModelFiles, PictureJob
+    from ..flux.model import FluxModel, ModelFiles
+    from ..prompts import FinalPrompt
     from .job import OnPreview
     from .prompting import Text
 
@@ -179,8 +181,8 @@ class Production:
         with job.stage("loading"):
             _prepare_libraries()
             # torch and diffusers take seconds to import, so a process that only waits never does.
-            from ..flux.memory import peak_memory, reset_peak
-            from ..flux.model import PictureJob, without_gradients
+            from ..flux.memory import reset_peak
+            from ..flux.model import without_gradients
             from ..flux.text import WeightedText
 
             files_before = _fingerprint(order.files())
@@ -191,29 +193,31 @@ class Production:
                 model.expect([WeightedText(*text) for text in ahead], sum(len(one.controls) for one in self._ahead))
             reset_peak(model.device)
         with without_gradients():
-            pixels: NDArray[Any] | None = None
-            for one in order.passes:
-                job.step_work = step_work(one.request)
-                is_whole = one.size == (request.width, request.height)
-                drawn = pictures if is_whole else control_pictures(choices, maps_at(maps, one.size), one.size)
-                inputs = control_inputs(one.request, choices, drawn)
-                picture_job = PictureJob(model, one.request, inputs, engine_prompts(prompt))
-                pixels = _make(picture_job, job, pass_sources(one, maps, pixels))
-            assert pixels is not None  # there is always a pass
-        with job.stage("saving"):
-            digests = self._kept.digests(order, job.check)
-            said = {"request": request.digest(), "maps": dict(order.map_digests), **digests.to_json()}
-            plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
-            plan |= plan_of(choices, job.note, job.model_reason)
-            transformer = folder.transformer.relative_to(folder.path).as_posix()
-            png = encode_png(pixels, provenance(request, said, plan, transformer))
-        log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
-        result = GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
+            pixels = paint(order, maps, pictures, model, engine_prompts(prompt), job)
+        result, digests = self._finished(order, pixels, model, prompt, job)
         self._kept.times.learn(run, order.passes, loaded, job.timings, job.step_unit)
         if _fingerprint(order.files()) == files_before:
             # Else a file was changed while this ran, and the digests are not those of what was painted with.
             self._kept.keep(order, result, digests)
         return result
+
+    def _finished(
+        self, order: Order, pixels: NDArray[Any], model: FluxModel, prompt: FinalPrompt, job: Job
+    ) -> tuple[GenerationResult, OrderDigests]:
+        """The Result of what was painted, with its provenance, and the digests of what was read for it."""
+        from ..flux.memory import peak_memory
+
+        request, folder = order.request, order.folder
+        with job.stage("saving"):
+            digests = self._kept.digests(order, job.check)
+            said = {"request": request.digest(), "maps": dict(order.map_digests), **digests.to_json()}
+            plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
+            plan |= plan_of(order.choices, job.note, job.model_reason)
+            transformer = folder.transformer.relative_to(folder.path).as_posix()
+            png = encode_png(pixels, provenance(request, said, plan, transformer))
+        log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
+        result = GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
+        return result, digests
 
     def _in_memory(self, order: Order, texts: set[Text]) -> Loaded:
         """What of a run's needs is there already. texts: what is read in it, for the next ones too."""
@@ -261,35 +265,6 @@ def model_files(folder: ModelFolder) -> ModelFiles:
         control_lora=folder.control_lora,
         **folder.parts,
     )
-
-
-def _make(picture_job: PictureJob, job: Job, maps: ControlMaps) -> NDArray[Any]:
-    """Takes a picture through the stages of the engine, telling and asking in between."""
-    steps, controls = picture_job.steps, picture_job.controls
-    with job.stage("text"):
-        for prompt in picture_job.model.prompts_ahead:
-            job.check()
-            picture_job.model.encode_prompt(prompt)
-        picture_job.read_text()
-    with job.stage("control", len(controls)):
-        if maps.reference is not None and picture_job.request.reference_strength > 0.0:
-            picture_job.read_reference(maps.reference)
-        if maps.image is not None:
-            picture_job.read_source(maps.image, maps.mask)
-        for index, control in enumerate(controls):
-            job.check()
-            picture_job.read_control(control, job.check)
-            job.tell("control", index + 1, len(controls))
-    with job.stage("denoising", steps):
-
-        def on_step(step: int, tokens: Any) -> None:
-            job.tell("denoising", step + 1, steps)
-            job.on_preview(picture_job.preview(tokens))
-            job.check()
-
-        picture_job.denoise(on_step)
-    with job.stage("decoding"):
-        return picture_job.decode()
 
 
 def _fingerprint(paths: Iterable[Path]) -> str:

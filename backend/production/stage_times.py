@@ -154,4 +154,9 @@ def _sound(table: Mapping[str, object]) -> dict[str, dict[str, float]]:
 
 def _is_entry(entry: dict[object, object], names: set[str]) -> bool:
     is_named = all(name in names for name in entry)
-    return is_named and all(type(unit) in (int, float) and 0.0 <= unit < math.inf for unit in entry.values())  # type: ignore[operator]
+    return is_named and all(_is_unit(unit) for unit in entry.values())
+
+
+def _is_unit(value: object) -> bool:
+    """Whether it is a number of seconds; JSON's true is none, though it is an int of Python's."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < math.inf

@@ -8,10 +8,11 @@ import pytest
 
 from backend.models import find_model
 from backend.production import Production
-from backend.wire import Control, FailureKind, GenerationRequest, Progress
+from backend.wire import Control, Failure, FailureKind, GenerationRequest, GenerationResult, Progress
 from tests.backend.samples import failed, made, run
 
 REQUEST = GenerationRequest("a red cube", 64, 64, steps=1, model="random-weights", controls=(Control("depth"),))
+Outcome = GenerationResult | Failure
 
 
 class Asked:
@@ -30,14 +31,14 @@ class Asked:
         return self.count >= self.yes_from
 
 
-def counted(models_folder: Path, stage: str, yes_from: int = 10**9) -> tuple[Asked, Production, object]:
+def counted(models_folder: Path, stage: str, yes_from: int = 10**9) -> tuple[Asked, Production, Outcome]:
     asked, engine = Asked(stage, yes_from), Production(models_folder, "cpu")
     return asked, engine, run(engine, REQUEST, on_progress=asked.tell, is_cancelled=asked)
 
 
 def test_loading_asks_at_every_layer(models_folder: Path) -> None:
     asked, engine, result = counted(models_folder, "loading")
-    assert result
+    made(result)
     model = engine._loaded[1] if engine._loaded is not None else None
     assert model is not None
     layers = len(list(model.transformer.model.modules()))
@@ -49,7 +50,7 @@ def test_it_stops_at_the_next_tensor_and_the_model_loads_again(models_folder: Pa
     whole = counted(models_folder, "loading")[0].count
     place = 1 + round(share * (whole - 1))
     asked, engine, result = counted(models_folder, "loading", place)
-    assert failed(result).kind == FailureKind.CANCELLED  # type: ignore[arg-type]
+    assert failed(result).kind == FailureKind.CANCELLED
     assert asked.count == place and asked.now == "loading", "not one tensor more"
     wanted = made(run(Production(models_folder, "cpu"), REQUEST)).png
     assert made(run(engine, REQUEST)).png == wanted
@@ -66,5 +67,5 @@ def test_a_net_that_is_packed_can_be_stopped(own_models_folder: Path, weights: s
         return
     assert whole > 30
     asked, engine, result = counted(own_models_folder, "control", whole // 2)
-    assert failed(result).kind == FailureKind.CANCELLED and asked.count == whole // 2  # type: ignore[arg-type]
+    assert failed(result).kind == FailureKind.CANCELLED and asked.count == whole // 2
     assert made(run(engine, REQUEST)).png == made(run(Production(own_models_folder, "cpu"), REQUEST)).png

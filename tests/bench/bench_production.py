@@ -52,7 +52,7 @@ def _second_picture(models: Path) -> Figure:
     whole, bare = [], []
     for seed in range(2, 2 + ROUNDS):
         request = replace(REQUEST, seed=seed)
-        whole.append(_seconds(lambda: made(paint(production, request, MAPS))))  # noqa: B023
+        whole.append(_seconds(lambda request=request: made(paint(production, request, MAPS))))
         bare.append(_bare(production, models, request))
     ratio = statistics.median(a / b for a, b in zip(whole, bare, strict=True))
     detail = (
