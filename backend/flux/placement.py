@@ -1,0 +1,34 @@
+"""Where the parts of a model lie, in which form and when: what a memory plan decides and the engine does.
+
+Importing this needs no torch, so that a plan can be made and shown before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TransformerForm = Literal["unpacked", "packed", "streamed"]
+"""unpacked: every weight in the dtype that is computed in, once, at load. packed: as in the file, on the device.
+
+streamed: as in the file, in main memory; a block comes to the device while the one before it computes.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """transformer: see `TransformerForm`.
+
+    encoders_leave: the text encoders are on the device only while prompts are read, the transformer only while it
+    paints. nets_leave: a ControlNet leaves the device when its part of the steps is over. vae_tile: the sides in
+    pixels of the tiles that the VAE decodes and encodes one by one, 0 for the whole picture at once. attention: a name
+    of `attention.BACKENDS`, "auto" for the best of the device. compiled: whether the blocks are compiled, in the
+    background, for the jobs after the first.
+    """
+
+    transformer: TransformerForm = "packed"
+    encoders_leave: bool = False
+    nets_leave: bool = False
+    vae_tile: int = 0
+    attention: str = "auto"
+    compiled: bool = False
