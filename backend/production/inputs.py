@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..flux.model import ControlInput
+    from ..flux.picture_job import ControlInput
 
 SOURCE_WORDS = {
     "image": "a picture to start from",
@@ -75,7 +75,7 @@ def control_inputs(
     request: GenerationRequest, choices: list[ControlChoice], pictures: dict[str, NDArray[np.uint8]]
 ) -> list[ControlInput]:
     """The controls that have a weight at all, as the engine takes them."""
-    from ..flux.model import ControlInput
+    from ..flux.picture_job import ControlInput
 
     by_kind = {choice.kind: choice for choice in choices}
     inputs = []

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..flux.model import FluxModel, PictureJob
+    from ..flux.model import FluxModel
+    from ..flux.picture_job import PictureJob
     from ..flux.text import Prompts
 
 
@@ -31,7 +32,7 @@ def paint(
 
     pictures: the controls', of the Request's size. words: what is read in the place of the Request's own.
     """
-    from ..flux.model import PictureJob
+    from ..flux.picture_job import PictureJob
 
     pixels: NDArray[Any] | None = None
     for one in order.passes:

@@ -24,7 +24,8 @@ from PIL import Image
 
 from backend.flux.control_pictures import control_picture
 from backend.flux.latents import noise
-from backend.flux.model import ControlInput, FluxModel, PictureJob, load_model
+from backend.flux.model import FluxModel, load_model
+from backend.flux.picture_job import ControlInput, PictureJob
 from backend.flux.write_gguf import tensor_type
 from backend.models import ModelFolder
 from backend.production import model_files

@@ -23,7 +23,8 @@ from torch.nn.functional import pad
 from transformers import SiglipImageProcessorPil
 
 from backend.flux.latents import noise, pack
-from backend.flux.model import ControlInput, FluxModel
+from backend.flux.model import FluxModel
+from backend.flux.picture_job import ControlInput
 from backend.flux.vae import encode
 from backend.wire import GenerationRequest
 from tests.backend.diffusers_reference import PICTURE, pipeline_parts

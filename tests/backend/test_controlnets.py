@@ -25,8 +25,9 @@ from backend.flux.latents import image_positions
 from backend.flux.load_controlnet import load_controlnet
 from backend.flux.load_parts import without_deprecations
 from backend.flux.memory import net_rest
-from backend.flux.model import FluxModel, PictureJob
+from backend.flux.model import FluxModel
 from backend.flux.pack_weights import pack_weights
+from backend.flux.picture_job import PictureJob
 from backend.flux.quantise_file import WRITABLE, quantise_file
 from backend.flux.quantised_linear import QuantisedLinear
 from backend.models import ModelFolder, find_model

@@ -11,7 +11,8 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from backend.flux.model import ControlInput, FluxModel
+from backend.flux.model import FluxModel
+from backend.flux.picture_job import ControlInput
 from backend.models import ModelFolder, find_model
 from tests.backend.diffusers_reference import (
     MASK,

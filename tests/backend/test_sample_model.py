@@ -14,7 +14,8 @@ import torch
 
 from backend.flux.control_pictures import control_picture
 from backend.flux.lora import LoraInput
-from backend.flux.model import ControlInput, FluxModel, PictureJob, load_model
+from backend.flux.model import FluxModel, load_model
+from backend.flux.picture_job import ControlInput, PictureJob
 from backend.models import ModelFolder, find_loras, find_model
 from backend.production import Production, model_files
 from backend.sample import NAME, model_folder
