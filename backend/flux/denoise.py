@@ -11,6 +11,7 @@ from torch import Tensor
 from .controls import Steering, summed_residuals
 from .forward import Prepared, transformer_velocity
 from .joined import Joined
+from .journal import Journal
 from .samplers import Callback, Sampler, StepNoise
 from .source import Source
 
@@ -46,11 +47,13 @@ def denoise(
     sampler: Sampler,
     callback: Callback,
     noise: StepNoise,
+    journal: Journal | None = None,
 ) -> Tensor:
     """(1, tokens, channels) float32 latents under noise -> float32 latents at noise level 0, of the same shape.
 
     latents: at the first of the noise levels. sigmas: (steps + 1,) falling to 0. noise: for samplers that add some on
-    the way. The net computes in the dtype of the prompt's text. Whatever `callback` raises ends the loop.
+    the way. The net computes in the dtype of the prompt's text. Whatever `callback` raises ends the loop. journal: of a
+    loop that was begun before with the same of all this, whose finished calls are not made again.
     """
     dtype = guides.prompt.text.dtype
     negative = guides.negative
@@ -66,5 +69,8 @@ def denoise(
         return away + negative.scale * (velocity - away)
 
     calls = sampler.calls(sigmas)
-    steered = model if guides.source is None else guides.source.kept(model, calls.steps, calls.levels)
-    return sampler.run(steered, latents, sigmas, callback, noise)
+    journal = journal or Journal()
+    steered = journal.kept(model)
+    if guides.source is not None:
+        steered = guides.source.kept(steered, calls.steps, calls.levels)
+    return sampler.run(steered, latents, sigmas, journal.once(callback), noise)

@@ -18,6 +18,7 @@ from .controls import ControlNetSteering, RestAfterWindow, Steering, step_weight
 from .denoise import Guides, Negative, denoise
 from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, control_channels, fill_channels
+from .journal import Journal
 from .latents import image_positions, noise, pack, unpack
 from .model import FluxModel
 from .modulation import looked_up
@@ -58,13 +59,15 @@ class ControlInput:
 class PictureJob:
     """One picture on its way through a model: text, control, denoise, decode, in this order.
 
-    prompts: what is read in the place of the Request's own words, as they stand.
+    prompts: what is read in the place of the Request's own words, as they stand. journal: of a job for the same picture
+    that could not be finished; its finished calls of the model are not made again.
     """
 
     model: FluxModel
     request: GenerationRequest
     controls: list[ControlInput]
     prompts: Prompts | None = None
+    journal: Journal = field(default_factory=Journal)
     sigmas: Tensor = field(init=False)
     calls: Calls = field(init=False)
     rows: int = field(init=False)
@@ -167,6 +170,7 @@ class PictureJob:
                 SAMPLERS[self.request.sampler],
                 on_step,
                 self.step_noise,
+                self.journal,
             )
         check_numbers(self.tokens)
 
