@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .commands import batch, diagnose, generate, prompt
+from .commands import batch, bench, diagnose, generate, prompt
 
 if TYPE_CHECKING:
     from .jobs import Producer
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quantize.add_argument("--type", default="Q8_0", help="Q8_0 (the default), Q5_1, Q5_0, Q4_1, Q4_0, BF16, F16 or F32")
     prompt.add_to(commands)
     batch.add_to(commands)
+    bench.add_to(commands)
     options = parser.parse_args(arguments)
     if hasattr(options, "run"):
         sys.exit(options.run(options))

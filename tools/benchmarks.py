@@ -20,6 +20,8 @@ BENCHMARKS = ROOT / "tests" / "bench"
 IN_BLENDER = re.compile(r"^IN_BLENDER = (True|\"([0-9.]+)\")$", re.MULTILINE)
 """A benchmark module with such a line runs in Blender's environments, or in that of one version; others in .venv."""
 
+HEAD = ("| where | figure | ratio | target | | detail |", "|---|---|---|---|---|---|")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -58,11 +60,12 @@ def run(only: Sequence[str], write: bool = False) -> int:
                 failed.append(f"{module.stem} on {environment.purpose}")
             else:
                 rows += [_row(environment, figure) for figure in figures]
-    table = markdown(rows)
-    say(f"\n{table}")
+    say(f"\n{markdown(rows)}")
     if write:
-        header = f"# Benchmarks\n\n`python3 build.py bench --write`, on {machine()}. Ratios within one run.\n\n"
-        (ROOT / "docs" / "benchmarks.md").write_text(header + table + "\n", encoding="utf-8")
+        is_whole = not only and not failed and not prepared.missing
+        page = ROOT / "docs" / "benchmarks.md"
+        before = page.read_text(encoding="utf-8") if page.is_file() else ""
+        page.write_text(written(before, rows, is_whole), encoding="utf-8")
     missed = [row.name for row in rows if row.verdict == "MISSED"]
     if failed:
         say(f"\nBenchmarks that failed: {', '.join(failed)}")
@@ -70,13 +73,34 @@ def run(only: Sequence[str], write: bool = False) -> int:
     return 1 if missed or failed else 0
 
 
+def written(before: str, rows: Sequence[Row], is_whole: bool) -> str:
+    """The page with these rows. is_whole: whether all benchmarks ran; else the rows of those that did not stay.
+
+    Sections after the table are others' and stay as they are.
+    """
+    own, mark, others = before.partition("\n## ")
+    lines = {} if is_whole else {_key(line): line for line in own.splitlines() if line.startswith("| ")}
+    lines.pop(_key(HEAD[0]), None)
+    # In their old places, so that a change shows as one.
+    lines |= {_key(line): line for line in map(_line, rows)}
+    header = f"# Benchmarks\n\n`python3 build.py bench --write`, on {machine()}. Ratios within one run.\n\n"
+    table = "\n".join([*HEAD, *lines.values()])
+    return f"{header}{table}\n{mark}{others}"
+
+
+def _key(line: str) -> tuple[str, ...]:
+    """Where a row of the table was measured, and what."""
+    return tuple(cell.strip() for cell in line.split("|")[1:3])
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """The table, as Markdown."""
-    lines = ["| where | figure | ratio | target | | detail |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        target = "" if row.target is None else f"≤ {row.target:g}"
-        lines.append(f"| {row.where} | {row.name} | {row.ratio:.3g} | {target} | {row.verdict} | {row.detail} |")
-    return "\n".join(lines)
+    return "\n".join([*HEAD, *map(_line, rows)])
+
+
+def _line(row: Row) -> str:
+    target = "" if row.target is None else f"≤ {row.target:g}"
+    return f"| {row.where} | {row.name} | {row.ratio:.3g} | {target} | {row.verdict} | {row.detail} |"
 
 
 def machine() -> str:
