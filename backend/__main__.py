@@ -6,6 +6,7 @@ Printing the help imports nothing but argparse: what a command needs is imported
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +75,20 @@ def _production(config: ServeConfig) -> Producer:
     from .serving import CACHE_FOLDER
 
     data = config.data_folder
+    _own_process(data / "programs")
     return Production(config.models_folder, config.device, cache_folder=data / CACHE_FOLDER, maps_folder=data / "maps")
+
+
+def _own_process(programs: Path) -> None:
+    """Says to torch and Triton what they read once, in a process that is nobody else's.
+
+    programs: where they keep what they have compiled, instead of in the home and the temporary folder.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(programs / "torch"))
+    os.environ.setdefault("TRITON_CACHE_DIR", str(programs / "triton"))
+    # Weights that come and go leave no gaps. Windows has no such memory.
+    if os.name != "nt" and "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
 if __name__ == "__main__":

@@ -11,17 +11,43 @@ from .gguf_file import TENSOR_TYPES
 
 UNEVEN = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 """The sixteen values of the IQ4 formats, denser around 0 (llama.cpp's table)."""
+CACHED = 1 << 20
+"""Weights that are unpacked at once on a processor: more of them wait for memory, fewer for Python."""
 BLOCKS = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
 
-def dequantise(packed: Tensor, type_name: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(rows, bytes per row) uint8 -> (rows, columns) of `dtype`. Computed in float32, rounded once."""
+def dequantise(packed: Tensor, type_name: str, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
+    """(rows, bytes per row) uint8 -> (rows, columns) of `dtype`. Computed in float32, rounded once.
+
+    out: what to fill and return, contiguous, of that shape and dtype.
+    """
     if type_name in FLOAT_DTYPES:
-        return packed.contiguous().view(FLOAT_DTYPES[type_name]).to(dtype)
+        values = packed.contiguous().view(FLOAT_DTYPES[type_name])
+        return values.to(dtype) if out is None else out.copy_(values)
     kind = BLOCKS[type_name]
     rows = packed.shape[0]
     blocks = packed.reshape(-1, kind.block_bytes)
-    return UNPACKERS[type_name](blocks).reshape(rows, -1).to(dtype)
+    if out is None:
+        return UNPACKERS[type_name](blocks).reshape(rows, -1).to(dtype)
+    fill = FILLERS.get(type_name) or _filler(UNPACKERS[type_name])
+    # On a processor, in parts that stay in its caches.
+    part = CACHED // kind.block_size if packed.device.type == "cpu" else len(blocks)
+    for some, place in zip(blocks.split(part), out.view(-1, kind.block_size).split(part), strict=True):
+        fill(some, place)
+    return out
+
+
+def _filler(unpack: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], object]:
+    return lambda blocks, out: out.copy_(unpack(blocks))
+
+
+def _fill_q8_0(blocks: Tensor, out: Tensor) -> None:
+    """`unpack_q8_0` without a copy in between, where the dtype holds what is multiplied."""
+    if out.dtype != torch.float32:
+        out.copy_(unpack_q8_0(blocks))
+        return
+    out.copy_(blocks[:, 2:].view(torch.int8))
+    out.mul_(_half(blocks, 0))
 
 
 def unpack_q8_0(blocks: Tensor) -> Tensor:
@@ -183,3 +209,6 @@ UNPACKERS: dict[str, Callable[[Tensor], Tensor]] = {
     "IQ4_XS": unpack_iq4_xs,
 }
 """(blocks, bytes per block) uint8 -> (blocks, weights per block) float32."""
+
+FILLERS: dict[str, Callable[[Tensor, Tensor], object]] = {"Q8_0": _fill_q8_0}
+"""Those that need no copy in between."""

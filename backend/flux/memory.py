@@ -7,6 +7,8 @@ import sys
 
 import torch
 
+from .unpack import forget_scratch
+
 ROOMY = 24_000_000_000
 """Bytes of a graphics card on which a transformer in Q8_0 and two ControlNets lie side by side."""
 
@@ -32,6 +34,7 @@ def peak_memory(device: torch.device) -> int:
 
 def release() -> None:
     """Returns the memory of what nothing refers to any more to the system."""
+    forget_scratch()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
 from .control_lora import apply_control_lora
 from .controls import control_tokens
+from .cuda_settings import engine_settings
 from .load_controlnet import load_controlnet
 from .load_parts import load_part, load_shift
 from .load_t5 import load_t5
@@ -44,8 +46,13 @@ PROMPTS_KEPT = 8
 CONTROLS_KEPT = 12
 PROMPTS_KEPT_MAX, CONTROLS_KEPT_MAX = 128, 256
 """Of a batch. A prompt takes 4 MB, the latents of a control for 1024 x 1024 pixels half of one."""
-without_gradients = torch.inference_mode
-"""Everything here runs inside `with without_gradients():`, loading too."""
+
+
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Everything here runs inside `with without_gradients():`, loading too; with the engine's settings of torch."""
+    with torch.inference_mode(), engine_settings():
+        yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .dequantise import dequantise
+from .unpack import unpacked_for_now
 
 
 class QuantisedLinear(nn.Module):
@@ -30,7 +31,7 @@ class QuantisedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), in x's dtype."""
-        weight = dequantise(self.packed, self.type_name, x.dtype)
+        weight = unpacked_for_now(self.packed, self.type_name, x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return torch.nn.functional.linear(x, weight, bias)
 
