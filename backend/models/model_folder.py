@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -86,9 +87,19 @@ class ModelFolder:
         yield self.path / DESCRIPTION
         folders = [self.transformer_config.parent, *self.parts.values(), *(net.folder for net in self.controlnets)]
         folders += self.redux or ()
-        listed = {path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()}
-        listed.update(path for path in (self.transformer, self.control_lora) if path is not None and path.is_file())
-        yield from sorted(listed)
+        listed = {path for folder in folders for path in _files_in(folder)}
+        loose = (self.transformer, self.control_lora)
+        listed.update(str(path) for path in loose if path is not None and path.is_file())
+        yield from map(Path, sorted(listed))
+
+
+def _files_in(folder: Path) -> list[str]:
+    """The paths of the files in a folder; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def find_model(models_folder: Path, name: str) -> ModelFolder:

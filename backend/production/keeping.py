@@ -68,16 +68,18 @@ class Kept:
             loras |= self._weights.of([lora.path], lora.path.parent, check)
         return OrderDigests(self._weights.of(order.folder.files(), order.folder.path, check), loras)
 
-    def look_up(self, order: Order, job: Job) -> GenerationResult | None:
-        """The picture of an earlier run, which says that it is one; None where it has to be painted.
+    def key(self, order: Order) -> str:
+        """What the order's picture is kept under; "" where it cannot be there.
 
         Weights that were never read are not read for this: of them no picture is kept that could be found.
         """
-        began = time.perf_counter()
         digests = self._known_digests(order) if self.results is not None else None
-        if self.results is None or digests is None:
-            return None
-        result = self.results.get(_key(order, digests))
+        return _key(order, digests) if digests is not None else ""
+
+    def look_up(self, key: str, job: Job) -> GenerationResult | None:
+        """The picture of an earlier run, which says that it is one; None where it has to be painted."""
+        began = time.perf_counter()
+        result = self.results.get(key) if self.results is not None and key else None
         if result is None:
             return None
         # What that run had to say of the prompt and the controls holds for this one.

@@ -26,6 +26,7 @@ from .painting import paint
 from .passes import passes_of
 from .prompting import Prompting, engine_prompts, texts_of
 from .provenance import encode_png, map_digests, provenance
+from .recent_orders import RecentOrders
 from .result_cache import CACHE_BYTES
 from .stage_times import Loaded, RunClass
 
@@ -63,6 +64,7 @@ class Production:
         self._loaded: tuple[tuple[object, ...], FluxModel] | None = None
         self._prompting = Prompting()
         self._kept = Kept(cache_folder, cache_bytes, maps_folder)
+        self._recent = RecentOrders(models_folder)
         self._ahead: list[GenerationRequest] = []
 
     def model_names(self) -> list[str]:
@@ -115,8 +117,13 @@ class Production:
         self, request: GenerationRequest, maps: ControlMaps, digests: Mapping[str, str], job: Job
     ) -> GenerationResult:
         request.check()
+        recent = self._recent.recall(request, digests)
+        if recent is not None and (result := self._kept.look_up(recent[1], job)) is not None:
+            self._kept.keep_maps(recent[0], maps)
+            return result
         maps.check_shapes(request.width, request.height)
         check_source(request, maps)
+        asked = request
         chosen = model_for(request, self._models_folder, self._device)
         folder, job.model_reason = chosen.folder, chosen.reason
         request = replace(request, model=folder.name)
@@ -140,7 +147,12 @@ class Production:
             {"model": folder.name, "variant": folder.variant, **self._decided(job), **plan_of(choices, job.note)},
             map_digests(maps, maps_used(request, choices, maps), digests),
         )
-        result = self._kept.look_up(order, job) or self._picture(order, maps, job)
+        key = self._kept.key(order)
+        result = self._kept.look_up(key, job)
+        if result is not None:
+            self._recent.remember(asked, digests, order, key)
+        else:
+            result = self._picture(order, maps, job)
         self._kept.keep_maps(order, maps)
         return result
 

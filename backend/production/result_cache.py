@@ -2,7 +2,8 @@
 
 A folder of files, one a picture: a line that says what it is, SHA-256 of the key and of all that follows, the header's
 length, the header (the Result without its picture, as JSON) and the PNG. A file is there whole or not at all, is
-checked whenever it is read, and any number of processes may share the folder.
+checked by its digest when a process first reads it and whenever it is another one since, and any number of processes
+may share the folder.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -24,6 +26,7 @@ from ..wire import GenerationRequest, GenerationResult
 from ..wire.disk import PARTIAL, write_whole
 from ..wire.framing import ProtocolError, parse_json
 from ..wire.stored import result_from_json, result_to_json
+from .file_identity import FileIdentity, file_identity
 from .provenance import version
 
 CACHE_BYTES = 2 * 10**9
@@ -34,7 +37,18 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "Pillow")
 NOTE = "This picture was made before and comes from the cache."
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _LENGTH_BYTES = 8
+CHECKED_MAX = 256
+"""Entries of which the process remembers that they are sound."""
 log = logging.getLogger("grisaille.production")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Checked:
+    """An entry that was found sound, and all of it but the picture."""
+
+    identity: FileIdentity
+    without_png: GenerationResult
+    png_bytes: int
 
 
 class ResultCache:
@@ -43,6 +57,7 @@ class ResultCache:
     def __init__(self, folder: Path, most_bytes: int = CACHE_BYTES) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
+        self._checked: dict[str, _Checked] = {}
         sweep(folder, PARTIAL)
 
     def get(self, key: str) -> GenerationResult | None:
@@ -52,7 +67,7 @@ class ResultCache:
         """
         path = self._place(key)
         try:
-            result = _read_entry(key, path.read_bytes())
+            result = self._read(key, path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -65,7 +80,19 @@ class ResultCache:
             return None
         with suppress(OSError):
             os.utime(path)
+            self._checked[key] = _Checked(file_identity(os.stat(path)), replace(result, png=b""), len(result.png))
+            while len(self._checked) > CHECKED_MAX:
+                del self._checked[next(iter(self._checked))]
         return result
+
+    def _read(self, key: str, path: Path) -> GenerationResult:
+        """Raises `OSError`, and `ValueError` where the entry is damaged."""
+        with path.open("rb", buffering=0) as file:
+            checked = self._checked.pop(key, None)
+            if checked is None or checked.identity != file_identity(os.fstat(file.fileno())):
+                return _read_entry(key, file.readall())
+            file.seek(-checked.png_bytes, os.SEEK_END)
+            return replace(checked.without_png, png=file.readall())
 
     def put(self, key: str, result: GenerationResult) -> None:
         """Keeps the Result. A disk that refuses is said in the log: the picture itself is in safe hands."""

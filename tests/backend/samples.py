@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,12 @@ def run(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_preview: Callable[[np.ndarray], None] = lambda image: None,
     is_cancelled: Callable[[], bool] = lambda: False,
+    digests: Mapping[str, str] | None = None,
 ) -> GenerationResult | Failure:
     maps = make_maps(request.width, request.height) if maps is None else maps
-    return production.run(request, maps, on_progress=on_progress, on_preview=on_preview, is_cancelled=is_cancelled)
+    return production.run(
+        request, maps, on_progress=on_progress, on_preview=on_preview, is_cancelled=is_cancelled, digests=digests
+    )
 
 
 def made(result: GenerationResult | Failure) -> GenerationResult:

@@ -135,6 +135,29 @@ def test_digests_that_came_with_the_maps_are_believed_and_are_the_same(
     assert kept[1].png == made(production.run(REQUEST, maps, digests=digests, **callbacks)).png
 
 
+def test_the_same_again_notices_what_has_changed_meanwhile(own_models_folder: Path, tmp_path: Path) -> None:
+    maps = make_maps(64, 64)
+    digests = {name: array_digest(array) for name, array in maps.arrays().items()}
+    production = Production(own_models_folder, "cpu", cache_folder=tmp_path)
+
+    def again() -> GenerationResult:
+        return made(run(production, REQUEST, maps, digests=digests))
+
+    first = again()
+    assert [is_from_cache(again()) for _ in range(3)] == [True] * 3
+    model = own_models_folder / "random-weights"
+    (model / "vae" / "config.json").write_text((model / "vae" / "config.json").read_text() + "\n")
+    assert not is_from_cache(again()), "a file of the model is another one"
+    assert [is_from_cache(again()) for _ in range(3)] == [True] * 3
+    (model / "vae" / "notes.txt").write_text("one file more")
+    assert not is_from_cache(again()), "the model has one file more"
+    assert is_from_cache(again())
+    for path in entries(tmp_path):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    last = again()
+    assert not is_from_cache(last) and last.png[-40:] == first.png[-40:], "a damaged picture is painted anew"
+
+
 def test_bad_maps_are_refused_with_a_cache_too(models_folder: Path, kept: tuple[Path, GenerationResult]) -> None:
     production = Production(models_folder, "cpu", cache_folder=kept[0])
     for depth in (np.zeros((0, 64), np.float32), np.full((64, 64), np.nan, np.float32), np.ones((64, 64), np.int32)):

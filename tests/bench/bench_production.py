@@ -23,22 +23,19 @@ from tests.backend.samples import run as paint
 from tests.bench.figure import Figure
 
 ROUNDS = 5
-SIDE, STEPS = 512, 16
+SIDE, STEPS = 512, 12
 BATCH = 8
 REQUEST = GenerationRequest(
-    "a castle on a hill at dawn", SIDE, SIDE, seed=1, steps=STEPS, model="random-weights",
+    "a castle on a hill at dawn", SIDE, SIDE, seed=1, steps=STEPS, model="sample",
     controls=(Control("depth"), Control("line", 0.5)),
 )  # fmt: skip
 MAPS = make_maps(SIDE, SIDE)
 
 
 def run() -> list[Figure]:
-    """Ratios on the random model, whose pictures are noise and whose passes cost little: real ones hide more."""
-    from tools.random_model import write_random_model
-
+    """Ratios on the sample model, whose passes cost little: those of larger models hide more."""
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
-        write_random_model(models)
         return [
             _second_picture(models),
             _cache_hit(models, Path(folder) / "cache"),
