@@ -105,9 +105,7 @@ def ours_exact(type_name: str, place: int = 0) -> Callable[[Bench], Values]:
         folder = bench_model(bench.scratch, bench.size, type_name, bench.say)
         model = ours.load(folder, bench.device, bench.dtype)
         loop = ours.run_loop(model, folder, ours.request_of(bench.size, bench.size.sides[place]))
-        sizes = model_sizes(folder)
-        files = sizes.transformer + sizes.others + sum(sizes.nets.values())
-        return {"seconds": loop.seconds, "peak": loop.peak, "files": files}
+        return {"seconds": loop.seconds, "peak": loop.peak, "files": model_sizes(folder).files}
 
     return run
 

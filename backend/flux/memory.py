@@ -47,18 +47,29 @@ def total_memory(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
-def memory_of(device: torch.device) -> int:
-    """Bytes that a device computes in: a card's own, else the machine's main memory."""
-    import psutil
+def card_memory(device: torch.device) -> tuple[int, int]:
+    """Bytes of a card in all, and those that this process has or can get; 0 and 0 where the device has none of its own.
 
-    return total_memory(device) or psutil.virtual_memory().total
+    Within the share that this process was given (`torch.cuda.set_per_process_memory_fraction`).
+    """
+    if device.type != "cuda":
+        return 0, 0
+    index = torch.cuda.current_device() if device.index is None else device.index
+    free, total = torch.cuda.mem_get_info(index)
+    mine = int(total * torch.cuda.get_per_process_memory_fraction(index))
+    return mine, min(mine, free + torch.cuda.memory_reserved(index))
+
+
+def card_name(device: torch.device) -> str:
+    """Of a graphics card, as its driver tells it; "" where there is none."""
+    if device.type == "cuda" and torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count():
+        return torch.cuda.get_device_name(device)
+    return ""
 
 
 def device_name(device: torch.device) -> str:
     """What computes: the device as torch names it, and the card where there is one."""
-    if device.type == "cuda" and torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count():
-        return f"{device} {torch.cuda.get_device_name(device)}"
-    return str(device)
+    return f"{device} {card_name(device)}".strip()
 
 
 def net_rest(device: torch.device, total: int) -> torch.device | None:

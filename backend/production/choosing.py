@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..models import find_model, model_names
-from ..models.choose import ModelChoice, ModelSizes, choose_model
 from ..models.model_folder import ModelFolder
-from ..models.sizes import model_sizes
+from ..models.sizes import ModelSizes, model_sizes
+from ..planning import Machine, ModelChoice, choose_model
 from ..wire import Failure, FailureError, FailureKind, GenerationRequest
+from .machine import machine_of
 
 SETTINGS: dict[str, type] = {"steps": int, "guidance": float}
 """What a model's description may have defaults for."""
@@ -26,8 +27,8 @@ def model_for(request: GenerationRequest, models_folder: Path, device: str) -> M
     found, broken = _whole_models(models_folder)
     if not found:
         raise FailureError(broken[0] if broken else no_model(models_folder))
-    kind, memory = _device(device) if len(found) > 1 else ("", 0)
-    return choose_model(request, found, kind, memory)
+    machine = machine_of(device) if len(found) > 1 else Machine("cpu")
+    return choose_model(request, found, machine)
 
 
 def with_own_settings(
@@ -55,15 +56,6 @@ def _whole_models(models_folder: Path) -> tuple[list[tuple[ModelFolder, ModelSiz
     whole = [(folder, sizes) for folder, sizes in found if sizes.transformer]
     # Where none is whole, loading says what is missing.
     return whole or found, broken
-
-
-def _device(name: str) -> tuple[str, int]:
-    """The device's kind, and its memory in bytes."""
-    from ..flux.memory import memory_of
-    from ..flux.model import choose_device
-
-    device, _dtype = choose_device(name)
-    return device.type, memory_of(device)
 
 
 def no_model(models_folder: Path) -> Failure:

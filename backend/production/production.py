@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from .inputs import check_source, control_pictures, maps_used, plan_of
 from .job import Job, OnProgress
 from .keeping import Kept, Order, OrderDigests
 from .loras import use_loras
+from .machine import prepare_libraries
 from .painting import paint
 from .passes import passes_of
 from .prompting import Prompting, engine_prompts, texts_of
@@ -163,7 +163,7 @@ class Production:
         if self._device == "cpu":  # the one whose numbers are known without torch, which takes seconds to import
             return {"device": "cpu", "dtype": "float32"}
         job.tell("loading")
-        _prepare_libraries()
+        prepare_libraries()
         from ..flux.memory import device_name
         from ..flux.model import choose_device
 
@@ -191,7 +191,7 @@ class Production:
         loaded = self._in_memory(order, {*texts_of(prompt, request), *ahead})
         job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
         with job.stage("loading"):
-            _prepare_libraries()
+            prepare_libraries()
             # torch and diffusers take seconds to import, so a process that only waits never does.
             from ..flux.memory import reset_peak
             from ..flux.model import without_gradients
@@ -255,13 +255,6 @@ class Production:
         model = load_model(model_files(folder), device, dtype, job.check)
         self._loaded = (key, model)
         return model
-
-
-def _prepare_libraries() -> None:
-    """Says to the libraries what they read when they are first imported."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    # Waiting threads that spin make a picture on a CPU that others use too (Blender's own drawing) ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def model_files(folder: ModelFolder) -> ModelFiles:

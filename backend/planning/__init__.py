@@ -1,0 +1,8 @@
+"""Plans: which model, in which form, where each part lives and when. Pure functions of numbers; standard library."""
+
+from .choose import ModelChoice, choose_model
+from .machine import Machine
+from .memory_plan import MemoryPlan, make_plan, step_down
+from .work import Work
+
+__all__ = ["Machine", "MemoryPlan", "ModelChoice", "Work", "choose_model", "make_plan", "step_down"]

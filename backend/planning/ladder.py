@@ -1,0 +1,106 @@
+"""The rungs that a model may be placed on, the fastest first, and the way down them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..flux.placement import Placement, TransformerForm
+from ..models.sizes import ModelSizes
+from .estimate import is_in_format, peaks, unpacked_bytes
+from .machine import Machine
+from .work import Work
+
+TILES = (0, 1024, 768, 512, 384, 256)
+"""Sides of the VAE's tiles, 0 for the whole picture."""
+TILE_BESIDE = 512
+"""Smaller tiles cost more time than bringing the transformer back to the device."""
+LEAVING = ((False, False), (True, False), (True, True))
+"""encoders_leave and nets_leave."""
+COMPILED_FROM = 1_000_000_000
+"""Weights: a smaller net paints faster than it compiles."""
+UNPACKED_SHARE = 0.25
+"""Of main memory, where the device shares it: as much may be filled with weights that would also do packed."""
+
+
+def rungs(machine: Machine, sizes: ModelSizes, work: Work) -> Iterator[Placement]:
+    """All placements for a picture, from the fastest to the smallest, each smaller than those before in some stage."""
+    for form in forms(machine, sizes):
+        for encoders, nets in LEAVING if machine.has_own_memory else LEAVING[:1]:
+            if nets and not work.nets:
+                continue
+            for tile in tiles(work):
+                is_compiled = machine.kind == "cuda" and form != "streamed" and _is_large(sizes)
+                yield Placement(form, encoders, nets, tile, compiled=is_compiled)
+
+
+def forms(machine: Machine, sizes: ModelSizes) -> tuple[TransformerForm, ...]:
+    """Those that make sense: a file in the device's format is unpacked as it is, and shared memory streams nothing."""
+    if machine.has_own_memory:
+        return ("unpacked", "streamed") if is_in_format(sizes, machine.itemsize) else ("unpacked", "packed", "streamed")
+    if is_in_format(sizes, machine.itemsize):
+        return ("unpacked",)
+    is_small = sizes.shape is not None and unpacked_bytes(sizes, machine.itemsize) <= machine.total * UNPACKED_SHARE
+    return ("unpacked", "packed") if is_small else ("packed",)
+
+
+def tiles(work: Work) -> list[int]:
+    """Sides that divide the picture at all, and 0."""
+    return [tile for tile in TILES if tile < max(work.width, work.height)]
+
+
+def place(machine: Machine, sizes: ModelSizes, work: Work) -> Placement:
+    """The fastest rung that fits what is free; the last where none does. Where that is unknown, all of it packed."""
+    found = list(rungs(machine, sizes, work))
+    if not machine.usable:
+        return next((one for one in found if one.transformer == "packed"), found[0])
+    fitting = (one for one in found if _suits(machine, sizes, work, one) and fits(machine, sizes, work, one))
+    return next(fitting, found[-1])
+
+
+def fits(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) -> bool:
+    return not machine.usable or max(peaks(machine, sizes, work, placement).values()) <= machine.usable
+
+
+def step_down(
+    machine: Machine, sizes: ModelSizes, work: Work, placement: Placement, stage: str = ""
+) -> Placement | None:
+    """The next rung that takes less in the stage where memory ran out, or at the most; None on the last one.
+
+    What was given up on the way down stays given up.
+    """
+
+    def needed(one: Placement) -> int:
+        found = peaks(machine, sizes, work, one)
+        return found.get(stage, max(found.values()))
+
+    now = needed(placement)
+    order = {form: number for number, form in enumerate(("unpacked", "packed", "streamed"))}
+    for one in rungs(machine, sizes, work):
+        is_below = (
+            order[one.transformer] >= order[placement.transformer]
+            and one.encoders_leave >= placement.encoders_leave
+            and one.nets_leave >= placement.nets_leave
+            and (one.vae_tile or work.width + work.height) <= (placement.vae_tile or work.width + work.height)
+        )
+        if is_below and needed(one) < now:
+            return one
+    return None
+
+
+def _suits(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) -> bool:
+    """Whether a placement's tiles go with what leaves.
+
+    A whole picture, or large tiles, are decoded beside the transformer: tiles cost less than bringing it back for the
+    next picture. Only where not even the smallest of these find room beside it has it to go.
+    """
+    if not placement.encoders_leave:
+        return True
+    beside = replace(placement, encoders_leave=False)
+    encoders = sizes.encoders.bytes_of(machine.itemsize)
+    has_room = peaks(machine, sizes, work, beside)["decoding"] - encoders <= machine.usable
+    return has_room or 0 < placement.vae_tile <= TILE_BESIDE or max(work.width, work.height) <= TILE_BESIDE
+
+
+def _is_large(sizes: ModelSizes) -> bool:
+    return sizes.shape is not None and sizes.shape.weights >= COMPILED_FROM
