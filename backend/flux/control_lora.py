@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .dequantise import dequantise
-from .low_rank import LowRank, beside
+from .low_rank import LowRank, beside, place_of
 from .place_weights import replace_layer, unsupported
 from .quantised_linear import QuantisedLinear
 from .safetensors_file import read_safetensors
@@ -27,11 +27,14 @@ DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
 DIFFUSERS_PREFIX = "transformer."
 
 
-def apply_control_lora(model: FluxTransformer2DModel, path: Path, dtype: torch.dtype) -> None:
+def apply_control_lora(
+    model: FluxTransformer2DModel, path: Path, dtype: torch.dtype, device: torch.device | None = None
+) -> None:
     """Changes the transformer in place: what is not packed is merged, what is packed keeps the addition beside it.
 
-    path: safetensors, in the names of Black Forest Labs or of diffusers. dtype: what is computed in. Raises
-    `FailureError`, also for a LoRA that does not make a Depth or Canny model.
+    path: safetensors, in the names of Black Forest Labs or of diffusers. dtype: what is computed in. device: what to
+    merge on, layer by layer, if not where the layers are. Raises `FailureError`, also for a LoRA that does not make a
+    Depth or Canny model.
     """
     file = read_safetensors(path)
     layers: dict[str, nn.Module] = dict(model.named_modules())
@@ -43,7 +46,7 @@ def apply_control_lora(model: FluxTransformer2DModel, path: Path, dtype: torch.d
         if ranks.up.shape[0] != layer.out_features or (ranks.down.shape[1] != layer.in_features and not is_first):
             unsupported(file, f"does not fit the transformer's layer {target!r}")
         if is_first or isinstance(layer, nn.Linear):
-            replace_layer(model, target, _merged(layer, ranks, dtype))
+            replace_layer(model, target, _merged(layer, ranks, dtype, device))
         else:
             replace_layer(model, target, beside(layer, [ranks], dtype))
     if model.x_embedder.in_features != 2 * model.proj_out.out_features:
@@ -102,18 +105,22 @@ def _values(file: WeightFile, name: str) -> Tensor:
     return dequantise(torch.from_numpy(tensor.packed), tensor.type.name).reshape(tensor.shape)
 
 
-def _merged(layer: nn.Linear | QuantisedLinear, ranks: LowRank, dtype: torch.dtype) -> nn.Linear:
+def _merged(
+    layer: nn.Linear | QuantisedLinear, ranks: LowRank, dtype: torch.dtype, device: torch.device | None
+) -> nn.Linear:
     """An ordinary layer of the sum, as wide as what is added: the weights for more channels were 0. In float32."""
+    home = place_of(layer)
+    device = device or home
     if isinstance(layer, QuantisedLinear):
-        weight, device = dequantise(layer.packed, layer.type_name), layer.packed.device
+        weight = dequantise(layer.packed.to(device), layer.type_name)
     else:
-        weight, device = layer.weight.float(), layer.weight.device
+        weight = layer.weight.to(device).float()
     up, down = ranks.up.to(device), ranks.down.to(device)
     total = pad(weight, (0, down.shape[1] - weight.shape[1])) + up @ down
-    biases = [bias.to(device).float() for bias in (layer.bias, ranks.bias) if bias is not None]
+    biases = [bias.to(home).float() for bias in (layer.bias, ranks.bias) if bias is not None]
     with torch.device("meta"):
         merged = nn.Linear(total.shape[1], total.shape[0], bias=bool(biases))
-    merged.weight = nn.Parameter(total.to(dtype), requires_grad=False)
+    merged.weight = nn.Parameter(total.to(home, dtype), requires_grad=False)
     if biases:
         merged.bias = nn.Parameter(torch.stack(biases).sum(0).to(dtype), requires_grad=False)
     return merged

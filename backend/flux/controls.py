@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
-from torch.nn import Module
 
 from .forward import Conditions, Prepared, Residuals, controlnet_residuals, prepare
 from .latents import pack
-from .modulation import looked_up
-from .vae import encode
+from .modulation import AdalnWeights, looked_up
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,76 +41,82 @@ def step_weights(strength: float, start: float, end: float, steps: int) -> list[
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ControlNetSteering:
-    """One control picture given to one net. Several of these may share a net."""
+    """One control picture given to one net. Several of these may share a net.
+
+    arrive: sees to it that the net's blocks are where it computes; called in each call in which they are asked.
+    """
 
     net: FluxControlNetModel
     condition: Tensor
     prepared: Prepared
     weights: list[float]
+    arrive: Callable[[], None] = field(default=lambda: None)
 
     @classmethod
     def of(
         cls, net: FluxControlNetModel, control_latents: Tensor, mode: int | None, conditions: Conditions,
-        weights: list[float],
+        weights: list[float], arrive: Callable[[], None] = lambda: None,
     ) -> ControlNetSteering:  # fmt: skip
         """control_latents: (1, tokens, channels), the control picture as `control_tokens` makes it."""
         condition = net.controlnet_x_embedder(control_latents)
-        return cls(net, condition, prepare(net, conditions, mode), weights)
+        return cls(net, condition, prepare(net, conditions, mode), weights, arrive)
 
     def residuals(self, latents: Tensor, call: int) -> Residuals | None:
         weight = self.weights[call]
         if weight == 0.0:
             return None
-        if self.net.device != latents.device:  # it rested, and a sampler went back
-            Module.to(self.net, latents.device)
+        self.arrive()
         return controlnet_residuals(self.net, latents, self.condition, self.prepared, call, weight)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RestAfterWindow:
-    """Asked after all others: sends each net that is not needed again to `place`, and its memory is free.
+    """Asked after all others: calls `over` with each net that is not needed again.
 
     last_calls: each net, and the last call in which any of its controls has a weight.
     """
 
     last_calls: list[tuple[FluxControlNetModel, int]]
-    place: torch.device
+    over: Callable[[FluxControlNetModel], None]
 
     @classmethod
-    def of(cls, controls: Iterable[ControlNetSteering], place: torch.device) -> RestAfterWindow:
+    def of(cls, controls: Iterable[ControlNetSteering], over: Callable[[FluxControlNetModel], None]) -> RestAfterWindow:
         last: dict[int, tuple[FluxControlNetModel, int]] = {}
         for control in controls:
             end = max((call for call, weight in enumerate(control.weights) if weight), default=-1)
             before = last.get(id(control.net), (control.net, -1))[1]
             last[id(control.net)] = (control.net, max(end, before))
-        return cls(list(last.values()), place)
+        return cls(list(last.values()), over)
 
     def residuals(self, latents: Tensor, call: int) -> None:
         for net, last in self.last_calls:
-            if call >= last and net.device != self.place:
-                Module.to(net, self.place)
+            if call >= last:
+                self.over(net)
 
 
-def tabulated(controls: Sequence[ControlNetSteering], stack: ExitStack) -> list[ControlNetSteering]:
+def tabulated(
+    controls: Sequence[ControlNetSteering], stack: ExitStack, adaln: AdalnWeights
+) -> list[ControlNetSteering]:
     """The same controls, with their nets' adaLN looked up until the stack ends. Those that share a net share tables."""
     by_net: dict[int, list[ControlNetSteering]] = {}
     for control in controls:
         by_net.setdefault(id(control.net), []).append(control)
     found: dict[int, ControlNetSteering] = {}
     for sharing in by_net.values():
-        prepared = stack.enter_context(looked_up(sharing[0].net, [control.prepared for control in sharing]))
+        prepared = stack.enter_context(looked_up(sharing[0].net, [control.prepared for control in sharing], adaln))
         found.update((id(old), replace(old, prepared=new)) for old, new in zip(sharing, prepared, strict=True))
     return [found[id(control)] for control in controls]
 
 
-def control_tokens(net: FluxControlNetModel, vae: AutoencoderKL, picture: NDArray[np.uint8]) -> Tensor:
+def control_tokens(net: FluxControlNetModel, encode: Callable[[Tensor], Tensor], picture: NDArray[np.uint8]) -> Tensor:
     """(height, width, 3) uint8 -> (1, tokens, channels) in the net's dtype: what its embedder of controls reads.
 
-    Through the VAE, or through the net's own layers where it reads pixels (XLabs).
+    Through `encode`, the VAE's way from pictures to latents, or through the net's own layers where it reads pixels
+    (XLabs).
     """
     values = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
     if net.input_hint_block is None:
-        return pack(encode(vae, values)).to(net.device, net.dtype)
+        return pack(encode(values)).to(net.device, net.dtype)
     return pack(net.input_hint_block(values.to(net.device, net.dtype)))
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
 from .latents import image_positions, pack
-from .vae import encode, scale_factor
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,20 +34,16 @@ class Joined:
         return positions if self.positions is None else torch.cat((positions, self.positions.to(positions)))
 
 
-def control_channels(vae: AutoencoderKL, image: Tensor) -> Tensor:
-    """A control picture as FLUX.1-Depth and -Canny take it: (1, tokens, 64) of (1, 3, height, width), -1..1."""
-    return pack(encode(vae, image))
-
-
-def fill_channels(vae: AutoencoderKL, image: Tensor, mask: Tensor) -> Tensor:
+def fill_channels(encode: Callable[[Tensor], Tensor], image: Tensor, mask: Tensor) -> Tensor:
     """What FLUX.1-Fill takes: (1, tokens, 64 + 256), the picture with a grey hole, and the mask, pixel by pixel.
 
-    image: (1, 3, height, width), -1..1. mask: (height, width), 0..1. Fill was taught black and white alone: what is
-    half white or more may change.
+    encode: the VAE's way from pictures to latents. image: (1, 3, height, width), -1..1. mask: (height, width), 0..1.
+    Fill was taught black and white alone: what is half white or more may change.
     """
     hole = (mask >= 0.5).to(image)[None, None]
-    latents = pack(encode(vae, image * (1.0 - hole)))
-    return torch.cat((latents, pack(pixel_unshuffle(hole, scale_factor(vae))).to(latents)), dim=2)
+    latents = encode(image * (1.0 - hole))
+    factor = image.shape[-1] // latents.shape[-1]
+    return torch.cat((pack(latents), pack(pixel_unshuffle(hole, factor)).to(latents)), dim=2)
 
 
 def beside(latents: Tensor) -> Joined:

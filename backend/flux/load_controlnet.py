@@ -29,12 +29,18 @@ error in them meets no other layer, so they stay as they are."""
 
 
 def load_controlnet(
-    folder: Path, device: torch.device, dtype: torch.dtype, weights: str = "", check: Check = no_check
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: str = "",
+    check: Check = no_check,
+    pack_on: torch.device | None = None,
 ) -> FluxControlNetModel:
     """The net from config.json and one GGUF file or safetensors in `folder`, in evaluation mode.
 
     weights: a number format of GGUF to pack the blocks' weights in; "" for as they are. A GGUF file stays as it is.
-    check: called between tensors that are packed or placed; ends the loading by raising. Raises `FailureError`.
+    check: called between tensors that are packed or placed; ends the loading by raising. pack_on: the device to pack
+    on, if not the one that the net is loaded to. Raises `FailureError`.
     """
     check_net_family(folder)
     found = only_gguf(folder)
@@ -43,7 +49,7 @@ def load_controlnet(
     require(folder, "config.json")
     model = _empty_net(folder)
     file = read_gguf(found) if found else read_safetensors(_safetensors(folder))
-    tensors = file.tensors if found else _all_packed(file.tensors, weights, device, check)
+    tensors = file.tensors if found else _all_packed(file.tensors, weights, pack_on or device, check)
     pieces = {name: [Source(one, Piece(name, 0, one.shape[0], name))] for name, one in tensors.items()}
     place_weights(WeightFile(file.path, file.metadata, tensors), model, pieces, device, dtype, check)
     return model.eval()

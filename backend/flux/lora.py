@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from torch import nn
 
 from .lora_file import LoraFile, Place, read_lora
 from .lora_names import CLIP, T5, Layers
-from .low_rank import LowRank, beside, merge, place_of, rescale
+from .low_rank import LowRank, beside, merge, rescale
+from .moves import Mover, tensors_of
 from .place_weights import replace_layer
 from .quantised_linear import LowRankLinear
 
@@ -38,11 +40,13 @@ class LoraStack:
     """The LoRAs of one model. layers: its linear layers as they were loaded. dtype: what is computed in.
 
     merges: whether layers that are not packed get the sum as their weights, which costs nothing in a step; their own
-    wait in main memory. Packed layers get one product of low rank beside them, for all LoRAs together.
+    wait in main memory, sent there by `mover`. Packed layers get one product of low rank beside them, for all LoRAs
+    together.
     """
 
     layers: Layers
     dtype: torch.dtype
+    mover: Mover
     merges: bool = False
     files: OrderedDict[FileKey, LoraFile] = field(default_factory=OrderedDict)
     used: tuple[tuple[FileKey, float], ...] = ()
@@ -80,6 +84,15 @@ class LoraStack:
         self.used = used
         return bool({CLIP, T5} & (before | {net for net, _ in self.replaced}))
 
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """While it lasts the model is without LoRAs, and its layers may be put in another form."""
+        used, self.used = self.used, ()
+        self._take_off()
+        yield
+        self.layers = self.layers.anew()
+        self.use([LoraInput(key[0], strength) for key, strength in used])
+
     def plan(self) -> dict[str, str]:
         """What was done about each LoRA, by its name."""
         merged = sum(not isinstance(layer, LowRankLinear) for layer in self.replaced.values())
@@ -102,12 +115,14 @@ class LoraStack:
         if isinstance(there, LowRankLinear):
             rescale(there, own, parts)
         elif isinstance(there, nn.Linear) and isinstance(own, nn.Linear):
-            merge(own.weight, own.bias, parts, there)
+            bias = None if own.bias is None else self.mover.copy(own.bias)
+            merge(self.mover.copy(own.weight), bias, parts, there)
         elif self.merges and isinstance(own, nn.Linear):
             merged = _empty_like(own, parts)
             merge(own.weight, own.bias, parts, merged)
             self._replace(place, merged)
-            own.to("cpu")
+            for tensor in tensors_of(own):
+                self.mover.send(tensor)
         else:
             self._replace(place, beside(own, parts, self.dtype))
 
@@ -119,22 +134,27 @@ class LoraStack:
         """Puts the model's own layers back: the same modules, their weights to the bit what they were."""
         for (net, name), layer in list(self.replaced.items()):
             own = self.layers.by_net[net][name]
-            if not isinstance(layer, LowRankLinear):
-                own.to(place_of(layer))
+            if not isinstance(layer, LowRankLinear) and all(map(self.mover.is_here, tensors_of(layer))):
+                for tensor in tensors_of(own):
+                    self.mover.bring(tensor)
             replace_layer(self.layers.nets[net], name, own)
             del self.replaced[net, name]
 
 
-def loras_of(nets: Mapping[str, nn.Module], inner_dim: int, dtype: torch.dtype) -> LoraStack:
-    """No LoRAs yet. nets: by their folders' names. inner_dim: the transformer's width."""
+def loras_of(nets: Mapping[str, nn.Module], inner_dim: int, dtype: torch.dtype, mover: Mover) -> LoraStack:
+    """No LoRAs yet. nets: by their folders' names. inner_dim: the transformer's width. mover: of their weights."""
     layers = Layers(nets, inner_dim)
-    return LoraStack(layers, dtype, merges_fit(layers, psutil.virtual_memory().total))
+    return LoraStack(layers, dtype, mover, merges_fit(layers, psutil.virtual_memory().total, mover))
 
 
-def merges_fit(layers: Layers, main_memory: int) -> bool:
-    """Whether there is room to merge: layers that are not packed wait in main memory (bytes) beside all else there."""
+def merges_fit(layers: Layers, main_memory: int, mover: Mover) -> bool:
+    """Whether there is room to merge: layers that are not packed wait in main memory (bytes) beside all else there.
+
+    Those that can be unpacked again take none.
+    """
     plain = [layer for net in layers.by_net.values() for layer in net.values() if isinstance(layer, nn.Linear)]
-    return sum(layer.weight.nbytes for layer in plain) <= MERGED_SHARE * main_memory
+    waiting = [layer.weight.nbytes for layer in plain if not mover.is_unpacked(layer.weight)]
+    return sum(waiting) <= MERGED_SHARE * main_memory
 
 
 def _empty_like(own: nn.Linear, parts: list[LowRank]) -> nn.Linear:

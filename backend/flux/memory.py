@@ -9,8 +9,8 @@ import torch
 
 from .unpack import forget_scratch
 
-ROOMY = 24_000_000_000
-"""Bytes of a graphics card on which a transformer in Q8_0 and two ControlNets lie side by side."""
+COMPUTING = 1_500_000_000
+"""Bytes for what a picture of 1024 x 1024 takes while it is painted, beside the weights."""
 
 
 def reset_peak(device: torch.device) -> None:
@@ -72,9 +72,14 @@ def device_name(device: torch.device) -> str:
     return f"{device} {card_name(device)}".strip()
 
 
-def net_rest(device: torch.device, total: int) -> torch.device | None:
-    """Where ControlNets wait when their part of the steps is over: in main memory for cards that they crowd.
+def room_of(device: torch.device) -> int | None:
+    """Bytes that a model's parts may take on the device together, beside what is computed; None where it is one memory.
 
-    total: the device's memory in bytes. None where they may stay.
+    Within what other programs leave free, and within the share of the card that this process may use.
     """
-    return torch.device("cpu") if device.type == "cuda" and total < ROOMY else None
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    ours = torch.cuda.memory_reserved(device)
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    return max(0, int(min(free + ours, share * total)) - COMPUTING)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
-from torch.nn import Module
 from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
 from .control_lora import apply_control_lora
@@ -24,15 +24,18 @@ from .load_controlnet import load_controlnet
 from .load_parts import load_part, load_shift
 from .load_t5 import load_t5
 from .load_transformer import LoadedTransformer, load_transformer
-from .lora import LoraInput, LoraStack, loras_of
-from .memory import net_rest, total_memory
+from .lora import LoraInput, LoraStack, loras_of, merges_fit
+from .moves import CPU
 from .net_family import check_net_width
 from .place_weights import Check, no_check
+from .placement import Placement
+from .places import ENCODERS, REDUX, TRANSFORMER, VAE, Places
 from .preview import fit_latent_colours
 from .redux import Redux, load_redux
 from .schedules import Shift
 from .text import TextEncoders, WeightedText
 from .tokenizers import load_tokenizer
+from .vae import decode, encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")
+DEFAULT_PLACEMENT = Placement()
 PROMPTS_KEPT = 8
 CONTROLS_KEPT = 12
 PROMPTS_KEPT_MAX, CONTROLS_KEPT_MAX = 128, 256
@@ -79,10 +83,7 @@ class ModelFiles:
 
 @dataclass(eq=False, slots=True)
 class FluxModel:
-    """Everything that was loaded from a model's folder, on one device.
-
-    net_rest: where ControlNets wait when their part of the steps is over; None to keep them on the device.
-    """
+    """Everything that was loaded from a model's folder, for one device. places: where each part of it lies."""
 
     files: ModelFiles
     device: torch.device
@@ -92,11 +93,11 @@ class FluxModel:
     text: TextEncoders
     shift: Shift
     latent_colours: Tensor
+    places: Places
     nets: dict[Path, FluxControlNetModel] = field(default_factory=dict)
     redux: Redux | None = None
     prompts: OrderedDict[WeightedText, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
     control_latents: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
-    net_rest: torch.device | None = None
     loras: LoraStack = field(init=False)
     prompts_ahead: list[WeightedText] = field(default_factory=list)
     prompts_kept: int = PROMPTS_KEPT
@@ -104,7 +105,7 @@ class FluxModel:
 
     def __post_init__(self) -> None:
         nets = {"transformer": self.transformer.model, "text_encoder": self.text.clip, "text_encoder_2": self.text.t5}
-        self.loras = loras_of(nets, self.transformer.model.inner_dim, self.dtype)
+        self.loras = loras_of(nets, self.transformer.model.inner_dim, self.dtype, self.places.mover)
 
     def use_loras(self, loras: Sequence[LoraInput]) -> None:
         """Makes the model what it is with these LoRAs and no others; none for the model as it was loaded.
@@ -112,13 +113,31 @@ class FluxModel:
         Nothing is loaded again, and where only strengths differ from the last call, nothing is put together again.
         Raises `FailureError`.
         """
+        before = self.loras.used
+        if self.loras.merges:
+            self.places.use_whole_transformer()
         try:
             speaks_otherwise = self.loras.use(loras)
         except BaseException:
             self.prompts.clear()
+            self.places.adaln.forget()
             raise
         if speaks_otherwise:
             self.prompts.clear()
+        if self.loras.used != before:
+            self.places.adaln.forget()
+
+    def place(self, placement: Placement, check: Check = no_check) -> None:
+        """Makes the parts lie as another placement says; nothing is read again that a picture has in common with it.
+
+        check: called between tensors; ends the change by raising, after which the model is to be thrown away.
+        """
+        with self.loras.off():
+            self.places.change(placement, check)
+            stays = placement.transformer != "streamed" and not placement.encoders_leave
+            layers, memory = self.loras.layers.anew(), psutil.virtual_memory().total
+            self.loras.merges = stays and merges_fit(layers, memory, self.places.mover)
+        self.places.adaln.forget()
 
     def expect(self, prompts: Sequence[WeightedText], controls: int) -> None:
         """Says what the next pictures take: their prompts are read in one go, and kept as their controls are.
@@ -130,12 +149,17 @@ class FluxModel:
         self.controls_kept = min(CONTROLS_KEPT_MAX, max(CONTROLS_KEPT, controls))
 
     def controlnet(self, folder: Path, weights: str = "", check: Check = no_check) -> FluxControlNetModel:
-        """The net, loaded now or before, on the model's device. check: ends the loading by raising."""
+        """The net, loaded now or before; what reads its picture is on the device.
+
+        check: ends the loading by raising.
+        """
         if folder not in self.nets:
-            net = load_controlnet(folder, self.device, self.dtype, weights, check)
+            net = load_controlnet(folder, CPU, self.dtype, weights, check, self.device)
             check_net_width(folder, net.inner_dim, self.transformer.model.inner_dim)
             self.nets[folder] = net
-        Module.to(self.nets[folder], self.device)
+        if not self.places.has_net(folder, self.nets[folder]):
+            self.places.add_net(folder, self.nets[folder])
+        self.places.use(folder, check)
         return self.nets[folder]
 
     def read_control(self, folder: Path, net: FluxControlNetModel, picture: Picture) -> Tensor:
@@ -144,14 +168,26 @@ class FluxModel:
         reader = "vae" if net.input_hint_block is None else str(folder)
         key = (reader, hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest())
         return _remembered(
-            self.control_latents, key, self.controls_kept, lambda: control_tokens(net, self.vae, picture)
+            self.control_latents, key, self.controls_kept, lambda: control_tokens(net, self.encode, picture)
         )
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(1, 3, height, width), -1..1 -> latents (1, channels, height / 8, width / 8), on the device."""
+        self.places.use(VAE)
+        return encode(self.vae, image)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(1, channels, rows, columns) latents -> (1, 3, height, width), about -1..1, float32."""
+        self.places.use(VAE)
+        return decode(self.vae, latents)
 
     def encode_reference(self, picture: Picture) -> Tensor:
         """(rows, columns, 3) uint8 -> (1, patches, T5 width); Redux is loaded when it is first asked."""
         if self.redux is None:
             assert self.files.redux is not None, "check_family refuses a reference without Redux"
-            self.redux = load_redux(self.files.redux, self.text.t5.config.d_model, self.device, self.dtype)
+            self.redux = load_redux(self.files.redux, self.text.t5.config.d_model, CPU, self.dtype)
+            self.places.add(REDUX, self.redux.encoder, self.redux.words)
+        self.places.use(REDUX)
         return self.redux.read(picture)
 
     def encode_prompt(self, prompt: str | WeightedText) -> tuple[Tensor, Tensor]:
@@ -159,6 +195,8 @@ class FluxModel:
         words = WeightedText(prompt) if isinstance(prompt, str) else prompt
 
         def encoded() -> tuple[Tensor, Tensor]:
+            for key in ENCODERS:
+                self.places.use(key)
             text, pooled = self.text.encode(words.text)
             text, pooled = text.to(self.device, self.dtype), pooled.to(self.device, self.dtype)
             return (self.text.weigh(words, text, self.encode_prompt("")[0]) if words.spans else text), pooled
@@ -185,25 +223,44 @@ def choose_device(name: str) -> tuple[torch.device, torch.dtype]:
     return device, torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
-def load_model(files: ModelFiles, device: torch.device, dtype: torch.dtype, check: Callable[[], None]) -> FluxModel:
-    """Loads all but the ControlNets. `check` is called between tensors and ends the loading by raising."""
-    transformer = load_transformer(files.transformer, files.transformer_config, device, dtype, check)
+def load_model(
+    files: ModelFiles,
+    device: torch.device,
+    dtype: torch.dtype,
+    check: Check,
+    placement: Placement = DEFAULT_PLACEMENT,
+) -> FluxModel:
+    """Loads all but the ControlNets into main memory, weights as pages of their files, and puts them in their places.
+
+    check: called between tensors; ends the loading by raising.
+    """
+    transformer = load_transformer(files.transformer, files.transformer_config, CPU, dtype, check)
     if files.control_lora is not None:
-        apply_control_lora(transformer.model, files.control_lora, dtype)
+        apply_control_lora(transformer.model, files.control_lora, dtype, device)
     check()
-    vae = load_part(AutoencoderKL, files.vae, device, dtype)
+    vae = load_part(AutoencoderKL, files.vae, CPU, dtype)
     check()
-    clip = load_part(CLIPTextModel, files.text_encoder, device, dtype)
+    text = _load_encoders(files, dtype, check)
+    check()
+    places = Places(device, dtype)
+    # Merged layers are no pages of the file.
+    places.add_net(TRANSFORMER, transformer.model, keep=files.control_lora is None)
+    for key, part in ((VAE, vae), (ENCODERS[0], text.clip), (ENCODERS[1], text.t5)):
+        places.add(key, part)
+    places.use(VAE)
+    colours = fit_latent_colours(vae)
+    model = FluxModel(files, device, dtype, transformer, vae, text, load_shift(files.scheduler), colours, places)
+    model.place(placement, check)
+    return model
+
+
+def _load_encoders(files: ModelFiles, dtype: torch.dtype, check: Check) -> TextEncoders:
+    clip = load_part(CLIPTextModel, files.text_encoder, CPU, dtype)
     clip_tokenizer = load_tokenizer(CLIPTokenizer, files.tokenizer, clip.config.vocab_size)
     check()
-    t5 = load_t5(files.text_encoder_2, device, dtype, check)
+    t5 = load_t5(files.text_encoder_2, CPU, dtype, check)
     t5_tokenizer = load_tokenizer(T5Tokenizer, files.tokenizer_2, t5.config.vocab_size)
-    text = TextEncoders(clip, clip_tokenizer, t5, t5_tokenizer, files.max_text_tokens)
-    check()
-    colours = fit_latent_colours(vae)
-    model = FluxModel(files, device, dtype, transformer, vae, text, load_shift(files.scheduler), colours)
-    model.net_rest = net_rest(device, total_memory(device))
-    return model
+    return TextEncoders(clip, clip_tokenizer, t5, t5_tokenizer, files.max_text_tokens)
 
 
 def _remembered(cache: OrderedDict[Key, Made], key: Key, most: int, make: Callable[[], Made]) -> Made:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,19 +18,20 @@ from .check_picture import check_not_blank, check_numbers
 from .controls import ControlNetSteering, RestAfterWindow, Steering, step_weights, tabulated
 from .denoise import Guides, Negative, denoise
 from .forward import Conditions, Prepared, prepare
-from .joined import Joined, beside, control_channels, fill_channels
+from .joined import Joined, beside, fill_channels
 from .journal import Journal
 from .latents import image_positions, noise, pack, unpack
 from .model import FluxModel
 from .modulation import looked_up
 from .place_weights import Check, no_check
+from .places import TRANSFORMER, NetsInUse
 from .preview import preview
 from .redux import with_reference
 from .samplers import SAMPLERS, Calls
 from .schedules import SCHEDULES
 from .source import Source, run_sigmas
 from .text import Prompts, WeightedText
-from .vae import computing_in_float32, decode, encode, scale_factor
+from .vae import computing_in_float32, scale_factor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,9 +81,11 @@ class PictureJob:
     is_kept: NDArray[np.bool_] | None = field(init=False, default=None)
     joined: Joined = field(init=False, default_factory=Joined)
     steering: list[ControlNetSteering] = field(init=False, default_factory=list)
+    nets: NetsInUse = field(init=False)
     tokens: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        self.nets = NetsInUse(self.model.places, {})
         factor = scale_factor(self.model.vae)
         self.rows, self.columns = self.request.height // factor, self.request.width // factor
         schedule = SCHEDULES[self.request.schedule]
@@ -99,13 +103,13 @@ class PictureJob:
 
         mask: (height, width) 0..1, how much each place of it may change; on FLUX.1-Fill 0.5 and more may.
         """
-        latents = encode(self.model.vae, _values(image)).to(self.model.device).float()
+        latents = self.model.encode(_values(image)).float()
         if self.request.task == "edit":
             self.joined = beside(latents.to(self.model.dtype))
             return
         hole = torch.from_numpy(mask) if mask is not None else None
         if hole is not None and self.model.files.condition == "mask":
-            self.joined = Joined(fill_channels(self.model.vae, _values(image).to(self.model.device), hole))
+            self.joined = Joined(fill_channels(self.model.encode, _values(image).to(self.model.device), hole))
             hole = None
         self.source = Source.of(latents, hole)
         self.original, self.is_kept = image, mask == 0.0 if mask is not None else None
@@ -134,13 +138,17 @@ class PictureJob:
         check: called while the net is loaded; ends that by raising.
         """
         if control.folder is None:
-            self.joined = Joined(control_channels(self.model.vae, _values(control.picture)))
+            self.joined = Joined(pack(self.model.encode(_values(control.picture))))
             return
         net = self.model.controlnet(control.folder, control.weights, check)
         latents = self.model.read_control(control.folder, net, control.picture)
+        self.model.places.use(control.folder)
+        self.nets.keys[id(net)] = control.folder
         by_step = step_weights(control.strength, control.start, control.end, self.steps)
         weights = [by_step[step] for step in self.calls.steps]
-        self.steering.append(ControlNetSteering.of(net, latents, control.mode, self.conditions, weights))
+        self.steering.append(
+            ControlNetSteering.of(net, latents, control.mode, self.conditions, weights, partial(self.nets.arrive, net))
+        )
 
     def start(self) -> Tensor:
         channels = self.model.vae.config["latent_channels"]
@@ -154,13 +162,15 @@ class PictureJob:
 
     def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
-        net = self.model.transformer.model
-        prompts = [self._prepared(one) for one in (self.conditions, self.negative) if one is not None]
+        net, places = self.model.transformer.model, self.model.places
         with ExitStack() as stack:
-            prompt, *away = stack.enter_context(looked_up(net, prompts))
-            steering: list[Steering] = [*tabulated(self.steering, stack)]
-            if self.model.net_rest is not None:
-                steering.append(RestAfterWindow.of(self.steering, self.model.net_rest))
+            stack.enter_context(places.painting())
+            prompts = [self._prepared(one) for one in (self.conditions, self.negative) if one is not None]
+            prompt, *away = stack.enter_context(looked_up(net, prompts, places.adaln))
+            steering: list[Steering] = [*tabulated(self.steering, stack, places.adaln)]
+            steering.append(RestAfterWindow.of(self.steering, self.nets.over))
+            stack.enter_context(places.streamed(TRANSFORMER))
+            stack.callback(self.nets.close)
             negative = Negative(away[0], self.request.true_cfg) if away else None
             self.tokens = denoise(
                 net,
@@ -186,7 +196,7 @@ class PictureJob:
         """(height, width, 3): the finished picture, uint8 or uint16 by the Request's bit depth."""
         exactly = computing_in_float32(self.model.vae) if self.request.bit_depth > 8 else nullcontext()
         with exactly:
-            image = decode(self.model.vae, unpack(self.tokens, self.rows, self.columns))
+            image = self.model.decode(unpack(self.tokens, self.rows, self.columns))
         check_numbers(image, " in the VAE")
         values = (image[0].permute(1, 2, 0) / 2.0 + 0.5).clamp(0.0, 1.0)
         pixels = whole_numbers(values, self.request.bit_depth)

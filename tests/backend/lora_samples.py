@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from backend.flux.forward import Conditions, prepare, transformer_velocity
 from backend.flux.lora import LoraInput, LoraStack, loras_of
 from backend.flux.lora_names import Layers
+from backend.flux.moves import Mover
 
 Ranks = dict[str, tuple[Tensor, Tensor]]
 """By the layer's name in diffusers: down and up."""
@@ -58,7 +59,7 @@ def merged(state: dict[str, Tensor], *loras: tuple[Ranks, float]) -> dict[str, T
 
 
 def stack_of(net: FluxTransformer2DModel, merges: bool = False) -> LoraStack:
-    stack = loras_of({"transformer": net}, net.inner_dim, torch.float32)
+    stack = loras_of({"transformer": net}, net.inner_dim, torch.float32, Mover(torch.device("cpu")))
     stack.merges = merges
     return stack
 

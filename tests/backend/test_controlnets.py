@@ -24,7 +24,6 @@ from backend.flux.forward import Conditions, Residuals, prepare, transformer_vel
 from backend.flux.latents import image_positions
 from backend.flux.load_controlnet import load_controlnet
 from backend.flux.load_parts import without_deprecations
-from backend.flux.memory import net_rest
 from backend.flux.model import FluxModel
 from backend.flux.pack_weights import pack_weights
 from backend.flux.picture_job import PictureJob
@@ -133,41 +132,16 @@ def test_a_picture_goes_through_the_vae_once(model: FluxModel, folder: ModelFold
     assert len(model.control_latents) == 4
 
 
-def test_a_net_leaves_the_device_after_its_window_and_the_picture_stays(model: FluxModel, folder: ModelFolder) -> None:
-    """On the meta device nothing can be computed: had anything asked the net again, there would be no picture."""
-    request = replace(REQUEST, steps=6)
-    controls = control_inputs(folder, [("depth", 0.7, 0.0, 0.5), ("line", 0.6, 0.0, 0.34)])
-    place = controls[0].folder
-    assert place is not None
-    tokens, picture = ours(model, request, controls)
-    model.net_rest = torch.device("meta")
-    try:
-        resting, same_picture = ours(model, request, controls)
-        assert model.nets[place].device.type == "meta", "it went"
-        assert torch.equal(tokens, resting) and np.array_equal(picture, same_picture)
-    finally:
-        model.net_rest = None
-        del model.nets[place]
-    assert torch.equal(ours(model, request, controls)[0], tokens), "and comes back"
-
-
-def test_a_net_leaves_when_the_last_of_its_controls_is_over(model: FluxModel, folder: ModelFolder) -> None:
+def test_a_net_is_over_when_the_last_of_its_controls_is(model: FluxModel, folder: ModelFolder) -> None:
+    over: list[int] = []
     with torch.inference_mode():
         job = PictureJob(model, replace(REQUEST, steps=4), [])
         job.read_text()
         for control in control_inputs(folder, [("depth", 0.7, 0.0, 0.25), ("line", 0.6, 0.25, 0.75)]):
             job.read_control(control)
-    rest = RestAfterWindow.of(job.steering, CPU)
-    assert [last for _, last in rest.last_calls] == [2]
-    assert summed_residuals([rest], job.start(), 3) == []
-
-
-@pytest.mark.parametrize(
-    ("device", "gigabytes", "wanted"), [("cuda", 8, "cpu"), ("cuda", 16, "cpu"), ("cuda", 80, None), ("cpu", 0, None)]
-)
-def test_nets_rest_on_small_cards_only(device: str, gigabytes: int, wanted: str | None) -> None:
-    place = net_rest(torch.device(device), gigabytes * 10**9)
-    assert place == (torch.device(wanted) if wanted else None)
+        rest = RestAfterWindow.of(job.steering, lambda net: over.append(id(net)))
+        told = [summed_residuals([rest], job.start(), call) == [] and len(over) for call in range(4)]
+    assert told == [0, 0, 1, 2] and set(over) == {id(job.steering[0].net)}
 
 
 LARGEST_ERROR = {"Q8_0": 0.007, "Q5_1": 0.047, "Q5_0": 0.054, "Q4_1": 0.092, "Q4_0": 0.11}

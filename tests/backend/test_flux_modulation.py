@@ -53,7 +53,7 @@ def test_every_call_is_as_if_computed(loaded: FluxModel) -> None:
     net, x = loaded.transformer.model, latents(loaded)
     prompts = [prepare(net, conditions(loaded, prompt)) for prompt in ("one", "another")]
     wanted = [transformer_velocity(net, x, one, call, []) for one in prompts for call in range(CALLS)]
-    with looked_up(net, prompts) as rows:
+    with looked_up(net, prompts, loaded.places.adaln) as rows:
         got = [transformer_velocity(net, x, one, call, []) for one in rows for call in range(CALLS)]
     for ours, theirs in zip(got, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -71,7 +71,7 @@ def test_controlnets_look_up_too_and_share_tables(loaded: FluxModel) -> None:
     two = [ControlNetSteering.of(net, tokens, mode, about, [1.0] * CALLS) for mode in (0, 1)]
     wanted = [control.residuals(x, 3) for control in two]
     with ExitStack() as stack:
-        got = [control.residuals(x, 3) for control in tabulated(two, stack)]
+        got = [control.residuals(x, 3) for control in tabulated(two, stack, loaded.places.adaln)]
         assert all(isinstance(layer.silu, LookUp) and len(layer.silu.table) == 2 * CALLS for layer in adaln(net))
     for ours, theirs in zip(got, wanted, strict=True):
         assert ours is not None and theirs is not None
@@ -108,7 +108,7 @@ def test_more_calls_than_rows_are_computed_one_by_one(loaded: FluxModel, monkeyp
     net = loaded.transformer.model
     prompt = prepare(net, conditions(loaded, "one"))
     monkeypatch.setattr(modulation, "ROWS_MAX", CALLS - 1)
-    with looked_up(net, [prompt]) as same:
+    with looked_up(net, [prompt], loaded.places.adaln) as same:
         assert same == [prompt] and not isinstance(adaln(net)[0].silu, LookUp)
 
 
@@ -122,7 +122,7 @@ def test_compiles_as_one_graph(loaded: FluxModel) -> None:
     def step(image: Tensor, text: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         return block(hidden_states=image, encoder_hidden_states=text, temb=row, image_rotary_emb=prompt.rotary)
 
-    with looked_up(net, [prompt]) as (rows,):
+    with looked_up(net, [prompt], loaded.places.adaln) as (rows,):
         compiled: Any = torch.compile(step, backend="eager", fullgraph=True)
         image = net.x_embedder(x)
         for call in (0, 4):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from backend.flux.load_transformer import load_transformer
 from backend.flux.lora import LoraStack, merges_fit
 from backend.flux.model import FluxModel
+from backend.flux.moves import Mover
 from backend.flux.quantised_linear import LowRankLinear, QuantisedLinear
 from backend.flux.write_gguf import bfl_tensors, write_gguf
 from backend.models import find_model
@@ -289,11 +290,11 @@ def test_what_fails_half_way_leaves_the_model_as_it_was(
 
 
 def test_merging_needs_room_in_main_memory(plain: FluxTransformer2DModel, config_path: Path, tmp_path: Path) -> None:
-    layers = stack_of(loaded(plain, "plain", config_path, tmp_path)).layers
+    layers, mover = stack_of(loaded(plain, "plain", config_path, tmp_path)).layers, Mover(torch.device("cpu"))
     matrices = sum(value.nbytes for value in plain.state_dict().values() if value.ndim == 2)
-    assert merges_fit(layers, 3 * matrices) and not merges_fit(layers, 2 * matrices)
+    assert merges_fit(layers, 3 * matrices, mover) and not merges_fit(layers, 2 * matrices, mover)
     packed = stack_of(loaded(plain, "Q8_0", config_path, tmp_path)).layers
-    assert merges_fit(packed, 0), "nothing there has to wait"
+    assert merges_fit(packed, 0, mover), "nothing there has to wait"
 
 
 def test_the_file_on_disk_is_not_changed(

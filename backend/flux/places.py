@@ -1,0 +1,216 @@
+"""Carries out a Placement: which part of a model lies where, in which form, and when it comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .memory import room_of
+from .modulation import AdalnWeights, own_tensors
+from .moves import Mover, Part, tensors_of
+from .place_weights import Check, no_check
+from .placement import Placement
+from .residency import Residency
+from .streamed import Stream, streaming
+from .unpacked import UnpackedLayers
+
+TRANSFORMER, VAE, REDUX = "transformer", "vae", "redux"
+ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+@dataclass(eq=False, slots=True)
+class Net:
+    """A net of FLUX's blocks. around: all but the blocks, and adaLN's weights, which rest. stream: where it streams."""
+
+    net: nn.Module
+    around: Part
+    blocks: Part
+    stream: Stream | None = None
+
+    @classmethod
+    def of(cls, net: nn.Module, mover: Mover, *, keep: bool = False) -> Net:
+        """keep: whether what it was loaded from is kept anyway, as the file's own pages."""
+        own: Callable[[nn.Module], list[Tensor]] = own_tensors if mover.apart else tensors_of
+
+        def in_blocks() -> list[Tensor]:
+            return [one for block in _blocks(net) for one in own(block)]
+
+        def around() -> list[Tensor]:
+            left_out = {id(one) for one in in_blocks()}
+            return [one for one in own(net) if id(one) not in left_out]
+
+        return cls(net, Part(mover, around, keep=keep), Part(mover, in_blocks, keep=keep))
+
+
+def _blocks(net: nn.Module) -> list[nn.Module]:
+    return [*net.transformer_blocks, *net.single_transformer_blocks]  # type: ignore[misc]
+
+
+class Places:
+    """Where the parts of one model are. Keys of parts: the names above, and the folders of ControlNets."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.mover = Mover(device)
+        self.dtype = dtype
+        self.placement = Placement()
+        self.adaln = AdalnWeights(self.mover)
+        self.residency = Residency(room_of(device))
+        self._nets: dict[Hashable, Net] = {}
+        self._parts: dict[Hashable, Part] = {}
+        self._unpacked: UnpackedLayers | None = None
+
+    def add(self, key: Hashable, *modules: nn.Module, keep: bool = False) -> None:
+        """Takes in a part that was loaded into main memory."""
+        self._add(key, Part(self.mover, lambda: tensors_of(*modules), keep=keep))
+
+    def add_net(self, key: Hashable, net: nn.Module, *, keep: bool = False) -> None:
+        """Takes in a transformer or ControlNet that was loaded into main memory."""
+        if self.mover.apart:
+            self.adaln.rest(net)
+        self._nets[key] = made = Net.of(net, self.mover, keep=keep)
+        self._add((key, "blocks"), made.blocks)
+        self._add(key, made.around)
+
+    def _add(self, key: Hashable, part: Part) -> None:
+        self._parts[key] = part
+        self.residency.add(key, part)
+        self._mark(key)
+
+    def _mark(self, key: Hashable) -> None:
+        """Says of a part whether it comes and goes in every picture."""
+        leaves = self.placement.encoders_leave if key in {TRANSFORMER, *ENCODERS} else self.placement.nets_leave
+        again = leaves and key not in {VAE, REDUX}
+        for one in (key, (key, "blocks")):
+            if one in self._parts:
+                self._parts[one].again = again
+
+    def change(self, placement: Placement, check: Check = no_check) -> None:
+        """Makes the parts lie as another placement says. What is to stay comes at once.
+
+        No LoRAs may be on. check: called between tensors; ends the change by raising.
+        """
+        self.placement = placement
+        transformer = self._nets[TRANSFORMER]
+        self._reform(transformer)
+        for key in (*ENCODERS, *self._nets):
+            self._mark(key)
+        if placement.transformer == "streamed":
+            self._gather(transformer, check)
+        if not placement.encoders_leave:
+            for key in (*ENCODERS, TRANSFORMER):
+                self.use(key, check)
+            self._use_blocks(TRANSFORMER, check)
+
+    def _reform(self, transformer: Net) -> None:
+        """Unpacks the transformer's layers or packs them again, as the placement says."""
+        if (self._unpacked is not None) == (self.placement.transformer == "unpacked"):
+            return
+        for part in (transformer.around, transformer.blocks):
+            part.leave()
+            part.is_here = False  # other weights than before have to come
+        if self._unpacked is None:
+            self._unpacked = UnpackedLayers(transformer.net, self.mover)
+            self._unpacked.unpack(self.dtype)
+        else:
+            self._unpacked.pack()
+            self._unpacked = None
+
+    def use(self, key: Hashable, check: Check = no_check) -> None:
+        """Sees to it that a part is on the device; of a net, what is around its blocks.
+
+        Where encoders leave, they and the transformer are never there together.
+        """
+        if self.placement.encoders_leave:
+            for other in (TRANSFORMER, (TRANSFORMER, "blocks")) if key in ENCODERS else ENCODERS:
+                self.residency.leave(other)
+        self.residency.use(key, check)
+
+    def has_net(self, key: Hashable, net: nn.Module) -> bool:
+        return key in self._nets and self._nets[key].net is net
+
+    def use_whole_transformer(self) -> None:
+        """Has all its layers on the device, where it does not stream."""
+        self.use(TRANSFORMER)
+        self._use_blocks(TRANSFORMER)
+
+    def _use_blocks(self, key: Hashable, check: Check = no_check) -> None:
+        if not self.streams(key):
+            self.residency.use((key, "blocks"), check)
+
+    def streams(self, key: Hashable) -> bool:
+        """Whether a net's blocks come one by one: as placed, or as they do not fit beside what is in use."""
+        if self.placement.transformer == "streamed" and (key == TRANSFORMER or self.placement.nets_leave):
+            return True
+        return key != TRANSFORMER and not self.residency.fits_beside_held((key, "blocks"))
+
+    @contextmanager
+    def painting(self) -> Iterator[None]:
+        """The transformer is on the device while this lasts, or what is around its blocks where they stream."""
+        self.use(TRANSFORMER)
+        with ExitStack() as stack:
+            stack.enter_context(self.residency.holding(TRANSFORMER))
+            if not self.streams(TRANSFORMER):
+                stack.enter_context(self.residency.holding((TRANSFORMER, "blocks")))
+            yield
+
+    @contextmanager
+    def streamed(self, key: Hashable) -> Iterator[None]:
+        """While it lasts, going through the net's blocks brings them one by one, if it streams.
+
+        To be entered after adaLN's layers were replaced, whose tables stay on the device.
+        """
+        if not self.streams(key):
+            yield
+            return
+        net = self._nets[key]
+        stream = self._gather(net)
+        self.residency.make_room(stream.size())
+        with streaming(net.net, stream):
+            yield
+
+    def _gather(self, net: Net, check: Check = no_check) -> Stream:
+        net.blocks.leave()
+        if net.stream is None:
+            net.stream = Stream(_blocks(net.net), self.mover, check)
+        return net.stream
+
+
+@dataclass(eq=False, slots=True)
+class NetsInUse:
+    """The ControlNets of one picture: each is held from its first call to its last. keys: by the nets' identity."""
+
+    places: Places
+    keys: dict[int, Hashable]
+    held: dict[int, ExitStack] = field(default_factory=dict)
+
+    def arrive(self, net: nn.Module) -> None:
+        """Before a net computes."""
+        if id(net) in self.held:
+            return
+        key, places = self.keys[id(net)], self.places
+        stack = self.held[id(net)] = ExitStack()
+        stack.enter_context(places.residency.holding(key))
+        if places.streams(key):
+            stack.enter_context(places.streamed(key))
+        else:
+            stack.enter_context(places.residency.holding((key, "blocks")))
+
+    def over(self, net: nn.Module) -> None:
+        """When a net is not needed again: it leaves if it is placed so."""
+        held = self.held.pop(id(net), None)
+        if held is None:
+            return
+        held.close()
+        if self.places.placement.nets_leave:
+            key = self.keys[id(net)]
+            self.places.residency.leave(key)
+            self.places.residency.leave((key, "blocks"))
+
+    def close(self) -> None:
+        for stack in self.held.values():
+            stack.close()
+        self.held.clear()
