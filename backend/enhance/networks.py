@@ -18,7 +18,7 @@ from ..wire import FailureError, FailureKind
 Purpose = Literal["upscale", "face", "restore"]
 PURPOSES: dict[str, Purpose] = {"SR": "upscale", "FaceSR": "face", "Restoration": "restore"}
 FILE_MAX = 3_000_000_000
-"""Bytes. The largest network that spandrel knows, AuraSR, takes 2.5 thousand million; more is no network of this kind."""
+"""Bytes. The largest network that spandrel knows, AuraSR, takes 2.5 thousand million."""
 REFUSED = {
     "CodeFormer": "idx_pred_layer.1.weight",
     "MAT": "synthesis.first_stage.conv_first.conv.resample_filter",

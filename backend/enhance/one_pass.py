@@ -53,8 +53,8 @@ class Pass:
             beside = np.empty((0, 0, channels), np.float32)
             for column in self.columns:
                 check()
-                found = self.work.tile(pixels, row, column)
-                found = found * (row.weights[:, None, None] * column.weights[None, :, None])
+                found: NDArray[Any] = self.work.tile(pixels, row, column)
+                found *= row.weights[:, None, None] * column.weights[None, :, None]
                 ready, beside = self._joined(found, column, beside)
                 self._finish(ready, row, column, below, out)
                 done += 1

@@ -43,7 +43,9 @@ class TileWork:
             return np.concatenate([self._colours(part, at) for part in self._together(crop)], axis=2)
         alpha = crop[..., -1:]
         colours = fill_hidden(crop[..., :-1], np.clip(alpha, 0.0, 1.0))
-        return np.concatenate([*(self._colours(part, at) for part in self._together(colours)), self._alpha(alpha, at)], 2)
+        return np.concatenate(
+            [*(self._colours(part, at) for part in self._together(colours)), self._alpha(alpha, at)], 2
+        )
 
     def _cut(self, pixels: NDArray[Any], row: Tile, column: Tile) -> NDArray[Any]:
         if not self.is_tileable:
@@ -52,7 +54,7 @@ class TileWork:
         return rows.take(range(column.start, column.stop), axis=1, mode="wrap")
 
     def _together(self, colours: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The channels that go through the network at once: one by one where they have nothing to do with each other."""
+        """The channels that go through the network at once: one by one where each is for itself."""
         count = colours.shape[2]
         alone = self.kind == "data" or (self.network is not None and self.network.channels == 1)
         return [colours[..., index : index + 1] for index in range(count)] if alone else [colours]

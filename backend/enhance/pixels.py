@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
 Kind = Literal["colour", "data", "normal"]
 """What a picture's values mean. "colour": as a screen shows them. "data": each channel for itself, such as roughness or
@@ -23,13 +23,12 @@ def as_float(pixels: NDArray[Any]) -> NDArray[np.float32]:
     return pixels.astype(np.float32) * np.float32(1.0 / np.iinfo(pixels.dtype).max)
 
 
-def from_float(values: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
+def from_float(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The inverse of `as_float`, to the nearest; what lies outside 0..1 is cut off for whole numbers alone."""
-    wanted = np.dtype(dtype)
-    if wanted.kind == "f":
-        return values.astype(wanted)
-    most = np.iinfo(wanted).max
-    return np.rint(np.clip(values, 0.0, 1.0) * np.float32(most)).astype(wanted)
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    most = np.iinfo(dtype).max
+    return np.rint(np.clip(values, 0.0, 1.0) * np.float32(most)).astype(dtype)
 
 
 def unit_normals(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -48,7 +47,8 @@ def fill_hidden(colours: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDA
     """
     if not (alpha < 1.0).any() or not (alpha > 0.0).any():
         return colours
-    return colours * alpha + _pulled(colours * alpha, alpha) * (1.0 - alpha)
+    weighed = colours * alpha
+    return (weighed + _pulled(weighed, alpha) * (1.0 - alpha)).astype(np.float32)
 
 
 def _pulled(weighed: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -56,11 +56,11 @@ def _pulled(weighed: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArra
     height, width = weight.shape[:2]
     safe = np.maximum(weight, 1e-6)
     if max(height, width) == 1:
-        return weighed / safe
+        return (weighed / safe).astype(np.float32)
     coarse = _pulled(_halved(weighed), _halved(weight))
     wide = coarse.repeat(2, 0)[:height].repeat(2, 1)[:, :width]
     sure = np.minimum(weight, 1.0)
-    return weighed / safe * sure + wide * (1.0 - sure)
+    return (weighed / safe * sure + wide * (1.0 - sure)).astype(np.float32)
 
 
 def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,7 +36,9 @@ class Tile:
     tail: int
 
 
-def plan_axis(length: int, out_length: int, tile: int, overlap: int, *, align: int = 1, ring: bool = False) -> list[Tile]:
+def plan_axis(
+    length: int, out_length: int, tile: int, overlap: int, *, align: int = 1, ring: bool = False
+) -> list[Tile]:
     """The tiles of an axis in order, all of the same size but perhaps the last.
 
     length, out_length: of the axis, before and after, in pixels. tile: pixels that the network reads at once, at most.
@@ -94,7 +96,7 @@ def _first_after(place: float, step: float) -> int:
     return max(0, math.ceil(place / step - 0.5))
 
 
-def _ramp(t: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ramp(t: NDArray[Any]) -> NDArray[Any]:
     """0 at 0, 1 at 1, level at both ends."""
     t = np.clip(t, 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)

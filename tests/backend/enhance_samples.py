@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from backend.enhance.networks import Network, load_network
 
 
-def compact_weights(scale: int = 4, channels: int = 3, features: int = 8, convs: int = 2, seed: int = 0) -> dict[str, Any]:
+def compact_weights(
+    scale: int = 4, channels: int = 3, features: int = 8, convs: int = 2, seed: int = 0
+) -> dict[str, Any]:
     """Real-ESRGAN's compact network with random weights, so small that it takes no time; its result is a picture."""
     from spandrel.architectures.Compact import Compact
 
