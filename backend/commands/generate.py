@@ -18,7 +18,7 @@ MAPS = ("depth", "normal", "line")
 """The maps that are controls of the same name."""
 FIELDS = (
     "seed", "steps", "guidance", "sampler", "schedule", "negative_prompt", "true_cfg", "strength", "reference_strength",
-    "bit_depth", "model",
+    "bit_depth", "model", "speed",
 )  # fmt: skip
 """Options that are fields of the Request under the same name."""
 
@@ -60,6 +60,7 @@ def add_to(commands: Any) -> None:
     add("--reference", type=Path, metavar="FILE", help="a picture whose content and style to take up, with Redux")
     add("--reference-strength", type=float, metavar="SCALE", help="how strongly it speaks, up to 2 (default: 1)")
     add("--bit-depth", type=int, choices=(8, 16), help="of the picture's channels (default: 16 for EXR, else 8)")
+    add("--speed", metavar="NAME", help='"exact" (the default), or a faster one that changes the picture a little')
     add("--maps-folder", type=Path, metavar="FOLDER", help="where the maps are kept (default: beside the picture)")
 
 

@@ -14,14 +14,19 @@ from .joined import Joined
 from .journal import Journal
 from .samplers import Callback, Sampler, StepNoise
 from .source import Source
+from .step_cache import StepCache
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Negative:
-    """What to go away from. scale: true CFG, above 1."""
+    """What to go away from. scale: true CFG, above 1. calls: in which of the model's calls; in all where not said."""
 
     prepared: Prepared
     scale: float
+    calls: Sequence[bool] | None = None
+
+    def acts(self, call: int) -> bool:
+        return self.calls is None or self.calls[call]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,12 +53,14 @@ def denoise(
     callback: Callback,
     noise: StepNoise,
     journal: Journal | None = None,
+    cache: StepCache | None = None,
 ) -> Tensor:
     """(1, tokens, channels) float32 latents under noise -> float32 latents at noise level 0, of the same shape.
 
     latents: at the first of the noise levels. sigmas: (steps + 1,) falling to 0. noise: for samplers that add some on
     the way. The net computes in the dtype of the prompt's text. Whatever `callback` raises ends the loop. journal: of a
-    loop that was begun before with the same of all this, whose finished calls are not made again.
+    loop that was begun before with the same of all this, whose finished calls are not made again. cache: leaves calls
+    out.
     """
     dtype = guides.prompt.text.dtype
     negative = guides.negative
@@ -63,7 +70,7 @@ def denoise(
         residuals = summed_residuals(guides.controls, x, call)
         given, tokens = guides.joined.around(x), x.shape[1]
         velocity = transformer_velocity(net, given, guides.prompt, call, residuals)[:, :tokens]
-        if negative is None:
+        if negative is None or not negative.acts(call):
             return velocity
         away = transformer_velocity(net, given, negative.prepared, call, residuals)[:, :tokens]
         return away + negative.scale * (velocity - away)
@@ -71,6 +78,9 @@ def denoise(
     calls = sampler.calls(sigmas)
     journal = journal or Journal()
     steered = journal.kept(model)
+    if cache is not None:
+        # Around the journal, which then gives a loop that is begun again the same to go by.
+        steered = cache.around(steered)
     if guides.source is not None:
         steered = guides.source.kept(steered, calls.steps, calls.levels)
     return sampler.run(steered, latents, sigmas, journal.once(callback), noise)

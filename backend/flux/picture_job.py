@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..wire import GenerationRequest
 from ..wire.request import is_from_picture
+from ..wire.speeds import SPEEDS, Speed
 from .check_picture import check_not_blank, check_numbers
 from .controls import ControlNetSteering, RestAfterWindow, Steering, step_weights, tabulated
 from .denoise import Guides, Negative, denoise
@@ -30,6 +31,7 @@ from .redux import with_reference
 from .samplers import SAMPLERS, Calls
 from .schedules import SCHEDULES
 from .source import Source, run_sigmas
+from .step_cache import StepCache
 from .text import Prompts, WeightedText
 from .vae import computing_in_float32, scale_factor
 
@@ -92,6 +94,10 @@ class PictureJob:
         sigmas = schedule(self.request.steps, self.rows * self.columns // 4, self.model.shift)
         self.sigmas = run_sigmas(sigmas, self.request.strength if is_from_picture(self.request.task) else 1.0)
         self.calls = SAMPLERS[self.request.sampler].calls(self.sigmas)
+
+    @property
+    def speed(self) -> Speed:
+        return SPEEDS[self.request.speed]
 
     @property
     def steps(self) -> int:
@@ -171,7 +177,8 @@ class PictureJob:
             steering.append(RestAfterWindow.of(self.steering, self.nets.over))
             stack.enter_context(places.streamed(TRANSFORMER))
             stack.callback(self.nets.close)
-            negative = Negative(away[0], self.request.true_cfg) if away else None
+            in_cfg = [step < self.speed.cfg_end * self.steps for step in self.calls.steps]
+            negative = Negative(away[0], self.request.true_cfg, in_cfg) if away else None
             self.tokens = denoise(
                 net,
                 self.start(),
@@ -181,8 +188,18 @@ class PictureJob:
                 on_step,
                 self.step_noise,
                 self.journal,
+                self._step_cache(in_cfg),
             )
         check_numbers(self.tokens)
+
+    def _step_cache(self, in_cfg: list[bool]) -> StepCache | None:
+        if not self.speed.cache:
+            return None
+        regimes = [
+            (*(control.weights[call] for control in self.steering), is_in_cfg and self.negative is not None)
+            for call, is_in_cfg in enumerate(in_cfg)
+        ]
+        return StepCache.of(self.speed.cache, self.calls, regimes, self.request.sampler == "adaptive")
 
     def _prepared(self, conditions: Conditions) -> Prepared:
         places = self.joined.places(conditions.positions)

@@ -10,6 +10,7 @@ from typing import Any
 
 from .failure import FailureError, FailureKind
 from .loras import LoRA, check_loras, read_loras
+from .speeds import EXACT, SPEEDS
 from .styles import STYLES
 
 CONTROL_KINDS = ("depth", "normal", "line", "pose", "canny", "soft_edge", "grey", "tile", "blur")
@@ -126,7 +127,7 @@ class GenerationRequest:
     style: a name in `wire.styles.STYLES` whose words are added to the prompt, "" for none. enhance: whether what the
     prompt says nothing of (light, quality) is added, too. What came of them is in the Result's plan; the task
     show_prompt tells it before anything is painted. In prompts (word:1.2) weighs, {a|b} is one of the two by the seed.
-    bit_depth: of the picture's channels, 8 or 16.
+    bit_depth: of the picture's channels, 8 or 16. speed: a name in `wire.speeds.SPEEDS`; "exact" leaves nothing out.
     """
 
     prompt: str
@@ -149,6 +150,7 @@ class GenerationRequest:
     enhance: bool = False
     loras: tuple[LoRA, ...] = ()
     bit_depth: int = 8
+    speed: str = EXACT
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
@@ -194,7 +196,7 @@ class GenerationRequest:
             raise _bad("The last stage does not have the picture's size.", "Set its scale to 1.")
 
     def _check_types(self) -> None:
-        for name in ("prompt", "negative_prompt", "task", "model", "sampler", "schedule", "style"):
+        for name in ("prompt", "negative_prompt", "task", "model", "sampler", "schedule", "style", "speed"):
             if not isinstance(getattr(self, name), str):
                 raise _bad(f"The field {name} is not text.", "Give it as a string.")
         for name in ("width", "height", "seed", "steps", "bit_depth"):
@@ -210,6 +212,8 @@ class GenerationRequest:
             raise _bad(f"There is no schedule called {self.schedule!r}.", f"Use one of {', '.join(SCHEDULES)}.")
         if self.style and self.style not in STYLES:
             raise _bad(f"There is no style called {self.style!r}.", f"Use one of {', '.join(STYLES)}, or none.")
+        if self.speed not in SPEEDS:
+            raise _bad(f"There is no speed called {self.speed!r}.", f"Use one of {', '.join(SPEEDS)}.")
         if self.bit_depth not in BIT_DEPTHS:
             raise _bad(f"The bit depth is {self.bit_depth}.", "Choose 8 or 16.")
         if self.model and not is_plain_name(self.model):

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxControlNetImg2ImgPipeline, FluxControlNetPipeline, FluxTransformer2DModel
+from diffusers.hooks import FirstBlockCacheConfig
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel, FluxMultiControlNetModel
 from PIL import Image
 
 from backend.flux.load_parts import load_part, without_deprecations
 from backend.flux.model import FluxModel
+from backend.flux.step_cache import StepCache
 from backend.models import ModelFolder
 from backend.wire import CONTROL_KINDS, Control
 from tests.backend.diffusers_reference import PICTURE, REQUEST, WINDOWS, control_inputs, ours, pipeline_parts
@@ -61,6 +63,49 @@ def counted(net: FluxControlNetModel) -> Iterator[list[int]]:
         yield calls
     finally:
         hook.remove()
+
+
+def first_block_cached(reference: FluxTransformer2DModel) -> FluxTransformer2DModel:
+    """With diffusers' first block cache, which leaves out the other blocks whenever it may."""
+    cached = copy.deepcopy(reference)
+    cached.enable_cache(FirstBlockCacheConfig(threshold=1e9))
+    return cached
+
+
+def test_b1_a_step_cache_counts_controls_twice(reference: Any) -> None:
+    """A loop of ours with a control is in test_step_cache."""
+    net = first_block_cached(reference)
+    width = reference.inner_dim
+    chance = torch.Generator().manual_seed(3)
+    given: dict[str, Any] = {
+        "hidden_states": torch.randn(1, 48, 64, generator=chance),
+        "encoder_hidden_states": torch.randn(1, 8, 64, generator=chance),
+        "pooled_projections": torch.randn(1, 64, generator=chance),
+        "timestep": torch.tensor([0.5]), "guidance": torch.tensor([3.5]),
+        "img_ids": torch.zeros(48, 3), "txt_ids": torch.zeros(8, 3), "return_dict": False,
+    }  # fmt: skip
+    errors = []
+    for control in (None, [torch.randn(1, 48, width, generator=chance)] * 2):
+        with torch.inference_mode(), net.cache_context(f"with {control is not None}"):
+            whole, cached = (net(**given, controlnet_block_samples=control)[0] for _ in range(2))
+        errors.append(float((cached - whole).norm() / whole.norm()))
+    assert errors[0] < 1e-3, "the very same inputs give the very same from their cache, without a control"
+    assert errors[1] > 0.05, "theirs adds the control to what holds it already"
+    # Ours is around the whole model, so that a call that is left out is what the model said, controls and all.
+    said = torch.randn(1, 48, 64, generator=chance)
+    cache = StepCache(1e9, [0.6, 0.5, 0.4], [False, False, True], [()] * 3)
+    asked = cache.around(lambda x, call: said)
+    assert all(torch.equal(asked(torch.full_like(said, call), call), said) for call in range(3))
+    assert cache.left_out == [2]
+
+
+def test_b2_a_step_cache_does_not_run_in_their_pipeline(
+    model: FluxModel, reference: Any, union: Any, folder: Any
+) -> None:
+    with pytest.raises(ValueError, match="No cache context"):
+        paint(FluxControlNetPipeline, model, first_block_cached(reference), union, control_image=HINT, control_mode=2)
+    tokens, _ = ours(model, replace(REQUEST, steps=14, speed="cached"), control_inputs(folder, WINDOWS["whole"]))
+    assert torch.isfinite(tokens).all()
 
 
 def test_b3_one_strength_for_several_controls(model: FluxModel, reference: Any, union: Any, folder: Any) -> None:
