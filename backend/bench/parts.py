@@ -120,7 +120,7 @@ def stock(form: str, place: int = 0) -> Callable[[Bench], Values]:
         parts.encode_prompt(ours.PROMPT)
         torch.nn.Module.to(parts.vae, bench.device)
         request = ours.request_of(bench.size, bench.size.sides[place])
-        loop = theirs.run_stock(nets, parts, folder, request)
+        loop = theirs.run_stock(nets, parts, folder, request, bench.device)
         return {"seconds": loop.seconds, "peak": loop.peak}
 
     return run

@@ -49,13 +49,14 @@ def run_stock(
     parts: FluxModel,
     folder: ModelFolder,
     request: GenerationRequest,
+    device: torch.device,
 ) -> Loop:
     """One loop, after a short one to warm up. parts: our model, for its VAE and the prompt's embedding.
 
     The time is from the end of the first step to that of the last, for as many steps as the loop has.
     """
     control = Image.fromarray(control_of(folder, request.width).picture)
-    text, pooled = parts.encode_prompt(PROMPT)
+    text, pooled = (one.to(device) for one in parts.encode_prompt(PROMPT))
     scheduler = FlowMatchEulerDiscreteScheduler(**SCHEDULER)
     without: dict[str, Any] = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
     nets_of = {"vae": parts.vae, "transformer": nets[0], "controlnet": nets[1]}
@@ -64,14 +65,14 @@ def run_stock(
     ends: list[float] = []
 
     def ended(pipe: object, step: int, level: object, given: dict[str, Any]) -> dict[str, Any]:
-        synchronise(parts.device)
+        synchronise(device)
         ends.append(time.perf_counter())
         return given
 
     tokens: Any = None
     for steps in (2, request.steps):
         ends.clear()
-        reset_peak(parts.device)
+        reset_peak(device)
         tokens = pipeline(
             prompt_embeds=text, pooled_prompt_embeds=pooled, width=request.width, height=request.height,
             num_inference_steps=steps, guidance_scale=request.guidance, control_image=control,
@@ -79,4 +80,4 @@ def run_stock(
             generator=torch.Generator("cpu").manual_seed(request.seed), callback_on_step_end=ended,
         )[0]  # fmt: skip
     seconds = (ends[-1] - ends[0]) / (len(ends) - 1) * request.steps
-    return Loop(seconds, peak_memory(parts.device), tokens)
+    return Loop(seconds, peak_memory(device), tokens)

@@ -28,7 +28,8 @@ from backend.flux.forward import Conditions, prepare
 from backend.flux.joined import Joined
 from backend.flux.latents import image_positions
 from backend.flux.load_transformer import load_transformer
-from backend.flux.modulation import looked_up
+from backend.flux.modulation import AdalnWeights, looked_up
+from backend.flux.moves import Mover
 from backend.flux.place_weights import replace_layer
 from backend.flux.quantised_linear import QuantisedLinear
 from backend.flux.samplers import SAMPLERS
@@ -127,7 +128,7 @@ def _our_loop(net: FluxTransformer2DModel, given: _Inputs) -> Tensor:
     sampler = SAMPLERS["euler"]
     levels = sampler.calls(given.sigmas).levels
     prepared = prepare(net, Conditions(given.text, given.pooled, given.positions, levels, 3.5))
-    with looked_up(net, [prepared]) as (prompt,):
+    with looked_up(net, [prepared], AdalnWeights(Mover(torch.device("cpu")))) as (prompt,):
         guides = Guides(prompt, None, [], None, Joined())
         return denoise(net, given.latents, given.sigmas, guides, sampler, lambda step, tokens: None, torch.zeros)
 
