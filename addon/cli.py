@@ -170,8 +170,9 @@ def _order(options: argparse.Namespace) -> Order:
 
 
 def _print_progress(progress: Any) -> None:
-    if progress.note and progress.stage == "loading":
-        print(f"grisaille: {progress.note}", file=sys.stderr)
+    if progress.stage == "loading":
+        for line in progress.note.splitlines():
+            print(f"grisaille: {line}", file=sys.stderr)
     step = f" {progress.step}/{progress.steps}" if progress.steps else ""
     print(f"grisaille: {progress.stage}{step}", file=sys.stderr, flush=True)
 

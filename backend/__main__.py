@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .commands import batch, bench, diagnose, generate, prompt
+from .commands import batch, bench, diagnose, generate, plan, prompt
 
 if TYPE_CHECKING:
     from .jobs import Producer
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     generate.add_to(commands)
     diagnose.add_to(commands)
+    plan.add_to(commands)
     models = commands.add_parser("models", help="work with model files").add_subparsers(dest="action", required=True)
     quantize = models.add_parser(
         "quantize",

@@ -104,8 +104,8 @@ def _draw_jobs(layout: Any, context: bpy.types.Context) -> None:
         fraction = job.progress.fraction if job.progress else 0.0
         row.progress(factor=fraction, text=text.progress_words(job.progress))
         row.operator("grisaille.cancel", text="", icon="X").job_id = job.job_id
-        if job.progress and job.progress.note:
-            text.paragraph(layout, context, job.progress.note, "INFO")
+        for line in job.progress.note.splitlines() if job.progress else ():
+            text.paragraph(layout, context, line, "INFO")
     if len(waiting) > 1:
         layout.operator("grisaille.cancel", text="Cancel All")
 

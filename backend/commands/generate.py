@@ -209,8 +209,9 @@ def _controls(options: argparse.Namespace, base: GenerationRequest | None) -> tu
 
 
 def _tell(progress: Progress) -> None:
-    if progress.note and progress.stage == "loading":
-        print(f"grisaille: {progress.note}", file=sys.stderr)
+    if progress.stage == "loading":
+        for line in progress.note.splitlines():
+            print(f"grisaille: {line}", file=sys.stderr)
     step = f" {progress.step}/{progress.steps}" if progress.steps else ""
     print(f"grisaille: {progress.fraction:4.0%} {progress.stage}{step}", file=sys.stderr, flush=True)
 

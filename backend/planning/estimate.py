@@ -37,7 +37,10 @@ REDUX_PEAK = 100_000_000
 
 
 def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) -> dict[str, int]:
-    """Bytes on the device at the most, by stage. machine: for its number format alone."""
+    """Bytes on the device at the most, by stage. machine: for its kind and number format alone.
+
+    Where the encoders leave, the transformer makes room for them, and stays where it is after the picture.
+    """
     size = machine.itemsize
     encoders, vae = sizes.encoders.bytes_of(size), sizes.vae.bytes_of(size)
     nets = net_bytes(sizes, work, machine)
@@ -45,15 +48,15 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
     always = vae + reference
     transformer = transformer_bytes(sizes, work, placement, machine)
     waiting = 0 if placement.encoders_leave else encoders
-    resident = 0 if placement.encoders_leave else transformer
+    beside_text = 0 if placement.encoders_leave else transformer
     nets_waiting = 0 if placement.nets_leave else nets
     scratch = unpacking_bytes(sizes, size)
     return {
         "loading": always + max(waiting + transformer + scratch, encoders),
-        "text": always + encoders + resident + nets_waiting + text_peak(sizes, work, size),
-        "control": always + waiting + resident + nets + encode_peak(sizes, work, placement, size),
+        "text": always + encoders + beside_text + nets_waiting + text_peak(sizes, work, size),
+        "control": always + waiting + transformer + nets + encode_peak(sizes, work, placement, size),
         "denoising": always + waiting + transformer + nets + scratch + pass_peak(sizes, work, size),
-        "decoding": always + waiting + resident + nets_waiting + decode_peak(sizes, work, placement, size),
+        "decoding": always + waiting + transformer + nets_waiting + decode_peak(sizes, work, placement, size),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..flux.placement import Placement, TransformerForm
 from ..models.sizes import ModelSizes
@@ -13,8 +12,6 @@ from .work import Work
 
 TILES = (0, 1024, 768, 512, 384, 256)
 """Sides of the VAE's tiles, 0 for the whole picture."""
-TILE_BESIDE = 512
-"""Smaller tiles cost more time than bringing the transformer back to the device."""
 LEAVING = ((False, False), (True, False), (True, True))
 """encoders_leave and nets_leave."""
 COMPILED_FROM = 1_000_000_000
@@ -54,8 +51,7 @@ def place(machine: Machine, sizes: ModelSizes, work: Work) -> Placement:
     found = list(rungs(machine, sizes, work))
     if not machine.usable:
         return next((one for one in found if one.transformer == "packed"), found[0])
-    fitting = (one for one in found if _suits(machine, sizes, work, one) and fits(machine, sizes, work, one))
-    return next(fitting, found[-1])
+    return next((one for one in found if fits(machine, sizes, work, one)), found[-1])
 
 
 def fits(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) -> bool:
@@ -65,41 +61,30 @@ def fits(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) 
 def step_down(
     machine: Machine, sizes: ModelSizes, work: Work, placement: Placement, stage: str = ""
 ) -> Placement | None:
-    """The next rung that takes less in the stage where memory ran out, or at the most; None on the last one.
+    """The next rung that should take less in the stage where memory ran out; where none should, the next one at all.
 
-    What was given up on the way down stays given up.
+    What was given up on the way down stays given up. stage: "" for the fullest. None on the last rung.
     """
 
     def needed(one: Placement) -> int:
         found = peaks(machine, sizes, work, one)
         return found.get(stage, max(found.values()))
 
+    found = [one for one in rungs(machine, sizes, work) if one != placement and is_below(one, placement, work)]
     now = needed(placement)
-    order = {form: number for number, form in enumerate(("unpacked", "packed", "streamed"))}
-    for one in rungs(machine, sizes, work):
-        is_below = (
-            order[one.transformer] >= order[placement.transformer]
-            and one.encoders_leave >= placement.encoders_leave
-            and one.nets_leave >= placement.nets_leave
-            and (one.vae_tile or work.width + work.height) <= (placement.vae_tile or work.width + work.height)
-        )
-        if is_below and needed(one) < now:
-            return one
-    return None
+    return next((one for one in found if needed(one) < now), found[0] if found else None)
 
 
-def _suits(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) -> bool:
-    """Whether a placement's tiles go with what leaves.
-
-    A whole picture, or large tiles, are decoded beside the transformer: tiles cost less than bringing it back for the
-    next picture. Only where not even the smallest of these find room beside it has it to go.
-    """
-    if not placement.encoders_leave:
-        return True
-    beside = replace(placement, encoders_leave=False)
-    encoders = sizes.encoders.bytes_of(machine.itemsize)
-    has_room = peaks(machine, sizes, work, beside)["decoding"] - encoders <= machine.usable
-    return has_room or 0 < placement.vae_tile <= TILE_BESIDE or max(work.width, work.height) <= TILE_BESIDE
+def is_below(one: Placement, other: Placement, work: Work) -> bool:
+    """Whether a rung gives up all that another one does, and maybe more."""
+    forms = ("unpacked", "packed", "streamed")
+    whole = work.width + work.height
+    return (
+        forms.index(one.transformer) >= forms.index(other.transformer)
+        and one.encoders_leave >= other.encoders_leave
+        and one.nets_leave >= other.nets_leave
+        and (one.vae_tile or whole) <= (other.vae_tile or whole)
+    )
 
 
 def _is_large(sizes: ModelSizes) -> bool:

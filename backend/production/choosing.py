@@ -17,17 +17,21 @@ SETTINGS: dict[str, type] = {"steps": int, "guidance": float}
 """What a model's description may have defaults for."""
 
 
-def model_for(request: GenerationRequest, models_folder: Path, device: str) -> ModelChoice:
+def model_for(
+    request: GenerationRequest, models_folder: Path, device: str, machine: Machine | None = None
+) -> ModelChoice:
     """The model that the Request names, or the best one for it; see `choose_model`.
 
-    device: "auto" or a torch device's name. torch is loaded only where several models are there. Raises `FailureError`.
+    device: "auto" or a torch device's name. machine: with it, where that is known; else it is looked at where several
+    models are there, for which torch may be loaded. Raises `FailureError`.
     """
     if request.model:
         return ModelChoice(find_model(models_folder, request.model), "")
     found, broken = _whole_models(models_folder)
     if not found:
         raise FailureError(broken[0] if broken else no_model(models_folder))
-    machine = machine_of(device) if len(found) > 1 else Machine("cpu")
+    if machine is None:
+        machine = machine_of(device) if len(found) > 1 else Machine("cpu")
     return choose_model(request, found, machine)
 
 

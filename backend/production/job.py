@@ -25,7 +25,8 @@ OnProgress = Callable[[Progress], None]
 class Job:
     """One run: who to tell, when to stop, and how long each stage took.
 
-    model_reason: why the model was taken, where the Request named none. forecast: where the run is, and how long it
+    model_reason: why the model was taken, where the Request named none. plan_lines: what the memory plan says to the
+    user, told before all else. stage_now: the stage that runs or ran last. forecast: where the run is, and how long it
     still takes. step_work: of each step of the pass that runs, as `stage_times.step_work` counts it.
     """
 
@@ -35,6 +36,8 @@ class Job:
     timings: dict[str, float] = field(default_factory=dict)
     note: str = ""
     model_reason: str = ""
+    plan_lines: tuple[str, ...] = ()
+    stage_now: str = ""
     forecast: Forecast = field(default_factory=lambda: Forecast(unlearned()))
     step_work: float = 1.0
     _paces: list[float] = field(default_factory=list)
@@ -52,7 +55,8 @@ class Job:
                 self._paces.append((now - self._last_step) / self.step_work)
             self._last_step = now
         fraction, seconds_left = self.forecast.at(step, steps)
-        self.on_progress(Progress(stage, step, steps, fraction, self.note, seconds_left))
+        note = "\n".join(filter(None, (*self.plan_lines, self.note)))
+        self.on_progress(Progress(stage, step, steps, fraction, note, seconds_left))
 
     @property
     def step_unit(self) -> float:
@@ -63,6 +67,7 @@ class Job:
     def stage(self, name: str, steps: int = 0) -> Iterator[None]:
         """A stage of the job: told at its start, timed, and not begun when cancelled."""
         self.check()
+        self.stage_now = name
         self.forecast.begin(name)
         self.tell(name, 0, steps)
         began = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..models import ControlChoice, FoundLora, ModelFolder
 from ..outputs import MapStore
+from ..planning import MemoryPlan
 from ..wire import ControlMaps, GenerationRequest, GenerationResult
 from .job import Job
 from .passes import Pass
@@ -25,7 +26,8 @@ log = logging.getLogger("grisaille.production")
 class Order:
     """A Request that was found sound, and what was decided of it before anything runs.
 
-    plan: what decides the pixels beside the Request, as far as it is decided. map_digests: of the maps that are used.
+    plan: what decides the pixels beside the Request, as far as it is decided, `memory` among it: where each part of the
+    model will be. map_digests: of the maps that are used.
     """
 
     request: GenerationRequest
@@ -35,10 +37,15 @@ class Order:
     passes: list[Pass]
     plan: Mapping[str, Any]
     map_digests: Mapping[str, str]
+    memory: MemoryPlan
 
     def files(self) -> list[Path]:
         """All weights and settings that are read for it."""
         return [*self.folder.files(), *(lora.path for lora in self.loras)]
+
+    def placed(self, memory: MemoryPlan) -> Order:
+        """The same, run by another memory plan."""
+        return replace(self, memory=memory, plan={**self.plan, "placement": memory.decides()})
 
 
 @dataclass(frozen=True, slots=True)

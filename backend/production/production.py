@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..failures import failure_of
 from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_loras, model_names
+from ..planning import MemoryPlan, step_down
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
 from .choosing import model_for
 from .forecast import Forecast
@@ -21,9 +22,10 @@ from .inputs import check_source, control_pictures, maps_used, plan_of
 from .job import Job, OnProgress
 from .keeping import Kept, Order, OrderDigests
 from .loras import use_loras
-from .machine import prepare_libraries
-from .painting import paint
-from .passes import passes_of
+from .machine import machine_of, prepare_libraries
+from .painting import SoFar, paint
+from .passes import Pass, passes_of
+from .planned import TooLarge, plan_of_job, stepped_note, with_seconds
 from .prompting import Prompting, engine_prompts, texts_of
 from .provenance import encode_png, map_digests, provenance
 from .recent_orders import RecentOrders
@@ -31,9 +33,11 @@ from .result_cache import CACHE_BYTES
 from .stage_times import Loaded, RunClass
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from ..flux.model import FluxModel, ModelFiles
+    from ..flux.placement import Placement
     from ..prompts import FinalPrompt
     from .job import OnPreview
     from .prompting import Text
@@ -65,6 +69,7 @@ class Production:
         self._prompting = Prompting()
         self._kept = Kept(cache_folder, cache_bytes, maps_folder)
         self._recent = RecentOrders(models_folder)
+        self._too_large = TooLarge()
         self._ahead: list[GenerationRequest] = []
 
     def model_names(self) -> list[str]:
@@ -109,9 +114,7 @@ class Production:
         """Lets go of the loaded model and the memory it took."""
         if self._loaded is not None:
             self._loaded = None
-            from ..flux.memory import release
-
-            release()
+            release_memory()
 
     def _run(
         self, request: GenerationRequest, maps: ControlMaps, digests: Mapping[str, str], job: Job
@@ -138,14 +141,8 @@ class Production:
         job.note = " ".join(choice.note for choice in choices if choice.note)
         if request.task == "show_controls":
             return self._shown_controls(request, maps, choices, job)
-        order = Order(
-            request,
-            folder,
-            choices,
-            find_loras(request.loras, self._models_folder, folder.name),
-            passes,
-            {"model": folder.name, "variant": folder.variant, **self._decided(job), **plan_of(choices, job.note)},
-            map_digests(maps, maps_used(request, choices, maps), digests),
+        order = self._order(
+            request, folder, choices, passes, map_digests(maps, maps_used(request, choices, maps), digests), job
         )
         key = self._kept.key(order)
         result = self._kept.look_up(key, job)
@@ -155,6 +152,21 @@ class Production:
             result = self._picture(order, maps, job)
         self._kept.keep_maps(order, maps)
         return result
+
+    def _order(
+        self,
+        request: GenerationRequest,
+        folder: ModelFolder,
+        choices: list[ControlChoice],
+        passes: list[Pass],
+        digests: Mapping[str, str],
+        job: Job,
+    ) -> Order:
+        """What runs and how, decided before anything does. digests: of the maps that are used."""
+        loras = find_loras(request.loras, self._models_folder, folder.name)
+        memory = self._too_large.avoided(plan_of_job(machine_of(self._device), request, folder, choices, loras))
+        decided = {"model": folder.name, "variant": folder.variant, **self._decided(job), **plan_of(choices, job.note)}
+        return Order(request, folder, choices, loras, passes, decided, digests, memory).placed(memory)
 
     def _decided(self, job: Job) -> dict[str, str]:
         """Where and in which numbers will be computed, as far as a picture that is kept depends on it."""
@@ -185,11 +197,59 @@ class Production:
         pictures = control_pictures(choices, maps, (request.width, request.height))
         run, loaded = RunClass.of(request, folder.name, self._device), self._in_memory(order, {(request.prompt, ())})
         # Before the prompt is read, so that the time left is told from the start; exactly, once it is.
-        job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
+        expected = self._kept.times.expected(run, order.passes, loaded)
+        job.forecast, job.plan_lines = Forecast(expected), with_seconds(order.memory, expected).lines
         prompt = self._prompting.read(request, folder, job)
         ahead = self._prompting.ahead(self._ahead, folder)
         loaded = self._in_memory(order, {*texts_of(prompt, request), *ahead})
         job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
+        files_before = _fingerprint(order.files())
+        order, pixels = self._painted(order, maps, pictures, prompt, ahead, job)
+        result, digests = self._finished(order, pixels, prompt, job)
+        self._kept.times.learn(run, order.passes, loaded, job.timings, job.step_unit)
+        if _fingerprint(order.files()) == files_before:
+            # Else a file was changed while this ran, and the digests are not those of what was painted with.
+            self._kept.keep(order, result, digests)
+        return result
+
+    def _painted(
+        self,
+        order: Order,
+        maps: ControlMaps,
+        pictures: dict[str, NDArray[np.uint8]],
+        prompt: FinalPrompt,
+        ahead: list[Text],
+        job: Job,
+    ) -> tuple[Order, NDArray[Any]]:
+        """The picture, and the order as it ran: a rung further down the memory plan each time that memory ran out.
+
+        What was finished by then is not done again. Raises what the last rung raised.
+        """
+        so_far = SoFar()
+        while True:
+            try:
+                model = self._ready(order, ahead, job)
+                return order, paint(order, maps, pictures, model, engine_prompts(prompt), job, so_far)
+            except BaseException as error:
+                below = self._rung_below(order, error, job.stage_now)
+                if below is None:
+                    raise
+            # Out here, where the error no longer holds what was on the device.
+            job.note = " ".join(filter(None, (job.note, stepped_note(order.memory, below, so_far.steps))))
+            log.warning("%s %s", order.folder.name, job.note)
+            order, job.plan_lines = order.placed(below), below.lines
+            release_memory()
+
+    def _rung_below(self, order: Order, error: BaseException, stage: str) -> MemoryPlan | None:
+        """The plan to go on with after an error; None where it was not the device's memory, or there is none."""
+        is_of_host = isinstance(error, MemoryError) and order.memory.machine.has_own_memory
+        if is_of_host or failure_of(error).kind != FailureKind.OUT_OF_MEMORY:
+            return None
+        self._too_large.remember(order.memory, stage)
+        return step_down(order.memory, stage)
+
+    def _ready(self, order: Order, ahead: list[Text], job: Job) -> FluxModel:
+        """The model, placed as the order says, with its LoRAs."""
         with job.stage("loading"):
             prepare_libraries()
             # torch and diffusers take seconds to import, so a process that only waits never does.
@@ -197,33 +257,27 @@ class Production:
             from ..flux.model import without_gradients
             from ..flux.text import WeightedText
 
-            files_before = _fingerprint(order.files())
             with without_gradients():
-                model = self._model(folder, job)
+                model = self._model(order.folder, order.memory.placement, job)
                 use_loras(model, order.loras)
             if ahead:
                 model.expect([WeightedText(*text) for text in ahead], sum(len(one.controls) for one in self._ahead))
             reset_peak(model.device)
-        with without_gradients():
-            pixels = paint(order, maps, pictures, model, engine_prompts(prompt), job)
-        result, digests = self._finished(order, pixels, model, prompt, job)
-        self._kept.times.learn(run, order.passes, loaded, job.timings, job.step_unit)
-        if _fingerprint(order.files()) == files_before:
-            # Else a file was changed while this ran, and the digests are not those of what was painted with.
-            self._kept.keep(order, result, digests)
-        return result
+        return model
 
     def _finished(
-        self, order: Order, pixels: NDArray[Any], model: FluxModel, prompt: FinalPrompt, job: Job
+        self, order: Order, pixels: NDArray[Any], prompt: FinalPrompt, job: Job
     ) -> tuple[GenerationResult, OrderDigests]:
         """The Result of what was painted, with its provenance, and the digests of what was read for it."""
         from ..flux.memory import peak_memory
 
-        request, folder = order.request, order.folder
+        assert self._loaded is not None, "it has just painted"
+        request, folder, model = order.request, order.folder, self._loaded[1]
         with job.stage("saving"):
             digests = self._kept.digests(order, job.check)
             said = {"request": request.digest(), "maps": dict(order.map_digests), **digests.to_json()}
             plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
+            plan["placement"] = order.memory.decides()
             plan |= plan_of(order.choices, job.note, job.model_reason)
             transformer = folder.transformer.relative_to(folder.path).as_posix()
             png = encode_png(pixels, provenance(request, said, plan, transformer))
@@ -242,19 +296,34 @@ class Production:
         are_read = {(words.text, words.spans) for words in model.prompts}
         return Loaded(True, all(net.folder in model.nets for net in nets), len(texts - are_read))
 
-    def _model(self, folder: ModelFolder, job: Job) -> FluxModel:
+    def _model(self, folder: ModelFolder, placement: Placement, job: Job) -> FluxModel:
         """The model, loaded now or still there from the last job; loaded again when a file of it has changed."""
         from ..flux.model import choose_device, load_model
 
         device, dtype = choose_device(self._device)
         key = (folder, _fingerprint(folder.files()), device)
         if self._loaded is not None and self._loaded[0] == key:
+            if self._loaded[1].places.placement != placement:
+                self._place(self._loaded[1], placement, job)
             return self._loaded[1]
         self.forget()
         log.info("loading %s on %s", folder.path, device)
-        model = load_model(model_files(folder), device, dtype, job.check)
+        model = load_model(model_files(folder), device, dtype, job.check, placement)
         self._loaded = (key, model)
         return model
+
+    def _place(self, model: FluxModel, placement: Placement, job: Job) -> None:
+        try:
+            model.place(placement, job.check)
+        except BaseException:
+            self.forget()  # it is neither here nor there
+            raise
+
+
+def release_memory() -> None:
+    from ..flux.memory import release
+
+    release()
 
 
 def model_files(folder: ModelFolder) -> ModelFiles:

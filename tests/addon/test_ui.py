@@ -134,11 +134,13 @@ def test_a_job_shows_its_step_its_preview_and_cancel(fake_link: FakeLink) -> Non
     wire, arrivals = module("backend.wire"), module("addon.results.arrivals")
     job_id = begin()
     assert "Waiting" in drawn("generate")
-    fake_link.progress(job_id, wire.Progress("denoising", 3, 20, 0.15, seconds_left=41.0))
+    plan = "FLUX.1-dev Q4_K_S, packed: 5.1 of 7.2 GB free at the most, while it paints.\nAbout 40 s."
+    fake_link.progress(job_id, wire.Progress("denoising", 3, 20, 0.15, plan, 41.0))
     fake_link.preview(job_id, np.full((40, 64, 3), 128, np.uint8))
     arrivals.pump()
     shown = drawn("generate")
     assert "Painting, step 3 of 20, 40 s left" in shown and "progress:0.15" in shown
+    assert "About 40 s." in shown, "each line of the memory plan begins anew"
     assert "op:grisaille.cancel" in shown
     assert "picture" in shown or bpy.app.background, "icons have no number without a window in some versions"
     fake_link.finish(job_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ class LiveBytes(TorchDispatchMode):
     """While it is entered, counts the bytes of the storages that torch's operators make, and lets `limit` be passed
     never: the operator whose result passes it raises `torch.OutOfMemoryError`, as a card's allocator does.
 
-    What was there before does not count, nor does what a kernel takes and gives back within itself.
+    What was there before does not count, nor does what a kernel takes and gives back within itself, nor what is made
+    `aside`: in main memory, where the processor stands for a device with a memory of its own.
     """
 
     def __init__(self, limit: int = 0) -> None:
@@ -24,8 +27,20 @@ class LiveBytes(TorchDispatchMode):
         self.peak = 0
         self.failures = 0
         self._known: dict[int, int] = {}
+        self._is_aside = False
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is made meanwhile is not on the device."""
+        before, self._is_aside = self._is_aside, True
+        try:
+            yield
+        finally:
+            self._is_aside = before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._is_aside:
+            return func(*args, **(kwargs or {}))
         given = {_key(one) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
         out = func(*args, **(kwargs or {}))
         for one in tree_leaves(out):

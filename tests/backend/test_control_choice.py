@@ -145,7 +145,7 @@ def test_a_stand_in_is_told_before_anything_is_loaded_and_kept_with_the_picture(
     engine = Production(without_line, "cpu")
     result = made(run(engine, REQUEST, on_progress=lambda progress: told.append((progress.stage, progress.note))))
     sentence = "The line control is drawn as soft edge: the model has no ControlNet for line maps."
-    assert told[0] == ("loading", sentence)
+    assert told[0][0] == "loading" and told[0][1].splitlines()[2:] == [sentence], "below the memory plan's two lines"
     assert result.plan["note"] == sentence and result.plan["controls"] == {"line": "controlnet: soft_edge"}
     assert json.loads(texts_of(result.png)["grisaille:plan"])["controls"] == result.plan["controls"]
     asked = made(run(engine, GenerationRequest(**{**vars_of(REQUEST), "controls": (Control("soft_edge"),)})))
