@@ -128,25 +128,19 @@ def memory(name: str) -> Finding:
 
 
 def attention(name: str) -> Finding:
-    """Which of torch's ways to compute attention run on the device."""
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.nn.functional import scaled_dot_product_attention
-
+    """Which ways to compute attention run on the device, and which one pictures are painted with."""
+    from ..flux.attention import PLAIN, choose_attention, usable_attention
     from ..flux.model import choose_device
 
     with _without_warnings():
         chosen, dtype = choose_device(name)
-        there = []
-        sample = torch.ones(1, 2, 64, 64, device=chosen, dtype=dtype)
-        for kind in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH"):
-            with suppress(RuntimeError, NotImplementedError), sdpa_kernel([getattr(SDPBackend, kind)]):
-                if torch.isfinite(scaled_dot_product_attention(sample, sample, sample)).all():
-                    there.append(kind.removesuffix("_ATTENTION").lower())
-    if not there:
-        return Finding("attention", False, f"No way to compute attention runs on {chosen}.", SETUP)
-    hint = "" if there != ["math"] else "Only the slow way is there: set the backend up again, or update the driver."
-    return Finding("attention", True, f"{', '.join(there)} on {chosen}.", hint, values={"backends": there})
+        there = usable_attention(chosen, dtype)
+        used = choose_attention(chosen, dtype).name
+    is_slow = chosen.type == "cuda" and there == [PLAIN]
+    hint = "Only the slow way is there: set the backend up again, or update the driver." if is_slow else ""
+    others = [one for one in there if one != used]
+    said = f"{used} on {chosen}{', and ' if others else ''}{', '.join(others)}."
+    return Finding("attention", True, said, hint, values={"backends": there, "used": used})
 
 
 def why_no_card() -> str:

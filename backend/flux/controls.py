@@ -11,6 +11,7 @@ import torch
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from torch import Tensor
 
+from .compiled import NetPass
 from .forward import Conditions, Prepared, Residuals, controlnet_residuals, prepare
 from .latents import pack
 from .modulation import AdalnWeights, looked_up
@@ -106,6 +107,11 @@ def tabulated(
         prepared = stack.enter_context(looked_up(sharing[0].net, [control.prepared for control in sharing], adaln))
         found.update((id(old), replace(old, prepared=new)) for old, new in zip(sharing, prepared, strict=True))
     return [found[id(control)] for control in controls]
+
+
+def passes_of(controls: Sequence[ControlNetSteering]) -> list[NetPass]:
+    """How the nets of controls that have a weight in any call are called."""
+    return [NetPass(control.net, control.prepared) for control in controls if any(control.weights)]
 
 
 def control_tokens(net: FluxControlNetModel, encode: Callable[[Tensor], Tensor], picture: NDArray[np.uint8]) -> Tensor:

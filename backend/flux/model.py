@@ -32,6 +32,7 @@ from .placement import Placement
 from .places import ENCODERS, REDUX, TRANSFORMER, VAE, Places
 from .preview import fit_latent_colours
 from .redux import Redux, load_redux
+from .running import Running
 from .schedules import Shift
 from .text import TextEncoders, WeightedText
 from .tokenizers import load_tokenizer
@@ -99,11 +100,13 @@ class FluxModel:
     prompts: OrderedDict[WeightedText, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
     control_latents: OrderedDict[tuple[str, str], Tensor] = field(default_factory=OrderedDict)
     loras: LoraStack = field(init=False)
+    running: Running = field(init=False)
     prompts_ahead: list[WeightedText] = field(default_factory=list)
     prompts_kept: int = PROMPTS_KEPT
     controls_kept: int = CONTROLS_KEPT
 
     def __post_init__(self) -> None:
+        self.running = Running(self.device, self.dtype)
         nets = {"transformer": self.transformer.model, "text_encoder": self.text.clip, "text_encoder_2": self.text.t5}
         self.loras = loras_of(nets, self.transformer.model.inner_dim, self.dtype, self.places.mover)
 
@@ -210,6 +213,7 @@ class FluxModel:
             "dtype": str(self.dtype).removeprefix("torch."),
             "linears": dict(sorted(self.transformer.types.items())),
             "torch": torch.__version__,
+            **self.running.plan(),
             **({"loras": loras} if (loras := self.loras.plan()) else {}),
         }
 

@@ -16,7 +16,8 @@ from ..wire import GenerationRequest
 from ..wire.request import is_from_picture
 from ..wire.speeds import SPEEDS, Speed
 from .check_picture import check_not_blank, check_numbers
-from .controls import ControlNetSteering, RestAfterWindow, Steering, step_weights, tabulated
+from .compiled import NetPass
+from .controls import ControlNetSteering, RestAfterWindow, Steering, passes_of, step_weights, tabulated
 from .denoise import Guides, Negative, denoise
 from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, fill_channels
@@ -173,8 +174,10 @@ class PictureJob:
             stack.enter_context(places.painting())
             prompts = [self._prepared(one) for one in (self.conditions, self.negative) if one is not None]
             prompt, *away = stack.enter_context(looked_up(net, prompts, places.adaln))
-            steering: list[Steering] = [*tabulated(self.steering, stack, places.adaln)]
-            steering.append(RestAfterWindow.of(self.steering, self.nets.over))
+            controls = tabulated(self.steering, stack, places.adaln)
+            passes = [NetPass(net, prompt), *passes_of(controls)]
+            stack.enter_context(self.model.running.painting(passes, places.placement))
+            steering: list[Steering] = [*controls, RestAfterWindow.of(self.steering, self.nets.over)]
             stack.enter_context(places.streamed(TRANSFORMER))
             stack.callback(self.nets.close)
             in_cfg = [step < self.speed.cfg_end * self.steps for step in self.calls.steps]

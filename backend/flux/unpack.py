@@ -1,7 +1,8 @@
 """A packed weight -> one to multiply with, by the best way that the device has, in memory that is used again.
 
 On a graphics card with Triton a weight is unpacked by one kernel (`unpack_kernels`), else by torch (`dequantise`); both
-give the same bits. Torch's compiler sees the kernel as one operation, which it gives memory of its own.
+give the same bits. torch's compiler sees one operation, which has memory of its own: what it would make of the many
+takes minutes to compile, and might round otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _kept = threading.local()
 
 def unpacked(packed: Tensor, type_name: str, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
     """(rows, bytes per row) uint8 -> (rows, columns) of `dtype`, as `dequantise` says. out: what to fill and return."""
-    if torch.compiler.is_compiling() and packed.device.type == "cuda" and type_name not in FLOAT_DTYPES:
+    if torch.compiler.is_compiling() and type_name not in FLOAT_DTYPES:
         return torch.ops.grisaille.unpack(packed, type_name, dtype)
     if not has_kernel(packed, type_name, dtype):
         return dequantise(packed, type_name, dtype, out)

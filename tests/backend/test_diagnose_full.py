@@ -50,7 +50,7 @@ def test_a_healthy_machine(models_folder: Path, tmp_path: Path) -> None:
     assert [finding.subject for finding in findings] == told == SUBJECTS
     assert not [finding for finding in findings if finding.is_fault], findings
     assert all(finding.said.endswith(".") and "\n" not in finding.line() for finding in findings)
-    assert "flash" in found(findings, "attention").values["backends"]
+    assert found(findings, "attention").values == {"backends": ["sdpa"], "used": "sdpa"}
     assert found(findings, "memory").values["host_free"] > 0
     painted = found(findings, f"run {MODEL}")
     assert painted.values["seconds"] > 0 and painted.values["peak_memory"] > 0 and "64 x 64 pixels" in painted.said

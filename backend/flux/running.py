@@ -1,0 +1,59 @@
+"""How a model's nets compute in a job: in which attention, and compiled or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .attention import PLAIN, Heads, choose_attention, use_attention
+from .compiled import CompiledBlocks, NetPass, round_up_tables
+from .placement import Placement
+from .unpack import kernel_trouble
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """attention, is_compiled: as it was in the last job."""
+
+    device: torch.device
+    dtype: torch.dtype
+    programs: CompiledBlocks = field(default_factory=CompiledBlocks)
+    attention: str = PLAIN
+    is_compiled: bool = False
+
+    @contextmanager
+    def painting(self, passes: Sequence[NetPass], placement: Placement) -> Iterator[None]:
+        """The nets compute so while it lasts; what is chosen holds from the first call to the last.
+
+        passes: of nets that are as they will be called, with adaLN looked up and LoRAs on.
+        """
+        self.attention = self._attention(passes, placement.attention)
+        for one in passes:
+            use_attention(one.net, self.attention)
+        self.is_compiled = False
+        # Streamed blocks come and go in their forwards, which a program would run without.
+        if not placement.compiled or placement.transformer == "streamed":
+            yield
+            return
+        for one in passes:
+            round_up_tables(one.net)
+        with self.programs.used(passes) as self.is_compiled:
+            yield
+
+    def _attention(self, passes: Sequence[NetPass], wanted: str) -> str:
+        """The best that works for the largest of the nets' calls."""
+        sizes = [
+            Heads(one.net.config["num_attention_heads"], one.net.config["attention_head_dim"], one.tokens)
+            for one in passes
+        ]
+        largest = max(sizes, key=lambda heads: heads.tokens * heads.count)
+        return choose_attention(self.device, self.dtype, wanted, largest).name
+
+    def plan(self) -> dict[str, Any]:
+        """What of it decides the pixels."""
+        unpacked_by = "torch" if kernel_trouble(self.device) else "triton"
+        return {"attention": self.attention, "compiled": self.is_compiled, "unpacked_by": unpacked_by}
