@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from .ahead import CudaSide
 from .attention import PLAIN, Heads, choose_attention, use_attention
 from .compiled import CompiledBlocks, NetPass, round_up_tables
 from .placement import Placement
-from .unpack import kernel_trouble
+from .unpack import kernel_trouble, unpacking_ahead
 
 
 @dataclass(eq=False, slots=True)
@@ -35,13 +36,16 @@ class Running:
         for one in passes:
             use_attention(one.net, self.attention)
         self.is_compiled = False
-        # Streamed blocks come and go in their forwards, which a program would run without.
-        if not placement.compiled or placement.transformer == "streamed":
-            yield
-            return
-        for one in passes:
-            round_up_tables(one.net)
-        with self.programs.used(passes) as self.is_compiled:
+        with ExitStack() as stack:
+            # Streamed blocks come and go in their forwards, which a program would run without, and unpacking ahead
+            # would read before they have come.
+            if placement.transformer != "streamed":
+                if placement.compiled:
+                    for one in passes:
+                        round_up_tables(one.net)
+                    self.is_compiled = stack.enter_context(self.programs.used(passes))
+                if self.device.type == "cuda" and not self.is_compiled:
+                    stack.enter_context(unpacking_ahead(CudaSide(self.device)))
             yield
 
     def _attention(self, passes: Sequence[NetPass], wanted: str) -> str:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from .ahead import Ahead, Side, Weight
 from .dequantise import BLOCKS, FLOAT_DTYPES, dequantise
 
 log = logging.getLogger("grisaille.flux")
@@ -44,7 +47,26 @@ def unpacked_for_now(packed: Tensor, type_name: str, dtype: torch.dtype) -> Tens
     is_plain = FLOAT_DTYPES.get(type_name) == dtype
     if is_plain or torch.compiler.is_compiling() or torch.is_grad_enabled():
         return unpacked(packed, type_name, dtype)
-    return unpacked(packed, type_name, dtype, scratch(shape(packed, type_name), dtype, packed.device))
+    weight = Weight(packed, type_name, dtype)
+    ahead: Ahead[Tensor] | None = getattr(_kept, "ahead", None)
+    return into_scratch(weight, 0) if ahead is None else ahead.take(weight)
+
+
+def into_scratch(weight: Weight, number: int) -> Tensor:
+    """Unpacked into the thread's memory of that number."""
+    packed, type_name, dtype = weight
+    return unpacked(packed, type_name, dtype, scratch(shape(packed, type_name), dtype, packed.device, number))
+
+
+@contextmanager
+def unpacking_ahead(side: Side) -> Iterator[None]:
+    """Has this thread's layers unpacked one ahead while it lasts."""
+    ahead = _kept.ahead = Ahead(side, into_scratch)
+    try:
+        yield
+    finally:
+        del _kept.ahead
+        ahead.close()
 
 
 def shape(packed: Tensor, type_name: str) -> tuple[int, int]:
