@@ -18,6 +18,7 @@ from ..backend.wire import Failure, FailureError, FailureKind
 from ..backend.wire.model_names import model_names
 from ..backend.wire.presets import PRESETS
 from ..backend.wire.request import SAMPLERS, SCHEDULES
+from ..backend.wire.speeds import SPEEDS
 from ..backend.wire.styles import STYLES
 from . import choices, cli_diagnose
 
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     add("--preset", choices=PRESETS, help="how strictly the controls act; a strength in --controls goes before it")
     add("--lora", action="append", metavar="NAME[:STRENGTH]", help='a LoRA, such as "woodcut:0.8"; may be given again')
     add("--few-steps", metavar="NAME", help="a LoRA that paints in few steps, with its steps and guidance")
+    add("--speed", choices=SPEEDS, help="exact (the default), or a faster one that changes the picture a little")
     add("--model", metavar="NAME", help="a folder in the models folder")
     add("--json", type=Path, metavar="FILE", help="write what was done, or why not, as JSON")
     add("--backend-python", type=Path, metavar="FILE", help="the backend's Python (default: the preferences')")

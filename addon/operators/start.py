@@ -21,7 +21,7 @@ STRENGTH = 0.6
 """Where a script names a picture and nothing else."""
 REQUEST_NAMES = (
     "prompt", "width", "height", "seed", "steps", "guidance", "model", "sampler", "schedule", "strength",
-    "reference_strength", "enhance",
+    "reference_strength", "enhance", "speed",
 )  # fmt: skip
 """The Request's fields that a script may set one by one."""
 REFERENCE_SIDE = 1024

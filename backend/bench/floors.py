@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from ..flux.eight_bit import best_form, multiply, scaled
 from .sizes import BenchSize
 
 ROUNDS = 5
@@ -44,6 +45,15 @@ def matmul_rate(size: BenchSize, side: int, device: torch.device, dtype: torch.d
     x = torch.randn(rows, size.width, device=device, dtype=dtype)
     weight = torch.randn(4 * size.width, size.width, device=device, dtype=dtype)
     taken = seconds_of(lambda: torch.nn.functional.linear(x, weight), device, 10)
+    return 2.0 * rows * size.width * 4 * size.width / taken
+
+
+def eight_bit_rate(size: BenchSize, side: int, device: torch.device, dtype: torch.dtype) -> float:
+    """The same in the 8 bits that the device is best in."""
+    rows, form = size.tokens(side) + size.text_tokens, best_form(device)
+    x8, x_scale = scaled(torch.randn(rows, size.width, device=device), form)
+    weight8, scale = scaled(torch.randn(4 * size.width, size.width, device=device), form)
+    taken = seconds_of(lambda: multiply(x8, weight8, x_scale, scale, dtype), device, 10)
     return 2.0 * rows * size.width * 4 * size.width / taken
 
 

@@ -15,6 +15,7 @@ from ..flux.picture_job import ControlInput, PictureJob
 from ..models import ModelFolder
 from ..production import model_files
 from ..wire import GenerationRequest
+from ..wire.speeds import EXACT
 from .floors import synchronise
 from .sizes import BenchSize
 
@@ -38,9 +39,9 @@ def load(folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> FluxM
     return model
 
 
-def request_of(size: BenchSize, side: int, steps: int | None = None) -> GenerationRequest:
+def request_of(size: BenchSize, side: int, speed: str = EXACT) -> GenerationRequest:
     """A square picture of the benchmark's size."""
-    return GenerationRequest(PROMPT, side, side, steps=steps or size.steps)
+    return GenerationRequest(PROMPT, side, side, steps=size.steps, speed=speed)
 
 
 def control_of(folder: ModelFolder, side: int) -> ControlInput:

@@ -51,7 +51,10 @@ def measure_floors(bench: Bench) -> Values:
         attention_rate = floors.attention_rate(bench.size, side, bench.device, bench.dtype)
         seconds = bench.size.steps * (products / matmul_rate + attention / attention_rate)
         values |= {f"matmul_{name}": matmul_rate, f"attention_{name}": attention_rate, f"loop_{name}": seconds}
-    return values
+    products, attention = floors.step_operations(bench.size, bench.size.sides[0])
+    rate = floors.eight_bit_rate(bench.size, bench.size.sides[0], bench.device, bench.dtype)
+    seconds = bench.size.steps * (products / rate + attention / values["attention_main"])
+    return {**values, "matmul_eight_bit": rate, "loop_eight_bit": seconds}
 
 
 def write_file(type_name: str) -> Callable[[Bench], Values]:
@@ -110,6 +113,21 @@ def ours_exact(type_name: str, place: int = 0) -> Callable[[Bench], Values]:
     return run
 
 
+def ours_by(speed: str) -> Callable[[Bench], Values]:
+    """Our loop from Q8_0 by a speed that changes pixels, and how far its latents are from the exact loop's."""
+
+    def run(bench: Bench) -> Values:
+        folder = bench_model(bench.scratch, bench.size, "Q8_0", bench.say)
+        model = ours.load(folder, bench.device, bench.dtype)
+        side = bench.size.sides[0]
+        exact = ours.run_loop(model, folder, ours.request_of(bench.size, side))
+        near = ours.run_loop(model, folder, ours.request_of(bench.size, side, speed))
+        error = float((near.tokens - exact.tokens).norm() / exact.tokens.norm())
+        return {"seconds": near.seconds, "exact": exact.seconds, "peak": near.peak, "error": error}
+
+    return run
+
+
 def stock(form: str, place: int = 0) -> Callable[[Bench], Values]:
     """diffusers' pipeline from Q8_0; form: see `theirs.load_stock`."""
 
@@ -133,6 +151,7 @@ PARTS = {
     "stock": Part("stock diffusers, GGUF Q8_0 with ControlNet", stock("gguf")),
     "resident": Part("diffusers, the same weights unpacked once", stock("resident")),
     "compiled": Part("diffusers, unpacked once and compiled", stock("compiled")),
+    "eight_bit": Part("ours with 8-bit products", ours_by("eight_bit")),
     "write_q4_k": Part("the model's file in Q4_K is written", write_file("Q4_K")),
     "q4_k": Part("ours exact, Q4_K", ours_exact("Q4_K")),
     "write_q6_k": Part("the model's file in Q6_K is written", write_file("Q6_K")),
@@ -146,6 +165,8 @@ PARTS = {
     "small": Part("ours exact, Q8_0, the smaller picture", ours_exact("Q8_0", 1)),
     "stock_small": Part("stock diffusers, the smaller picture", stock("gguf", 1)),
     "large": Part("ours exact, Q8_0, the larger picture", ours_exact("Q8_0", 2)),
+    "cached": Part("ours with cached steps, and its error", ours_by("cached")),
+    "fast": Part("ours by all that is fast, and its error", ours_by("fast")),
     "stock_large": Part("stock diffusers, the larger picture", stock("gguf", 2)),
 }
 """By name, most telling first."""

@@ -44,6 +44,8 @@ LINES = (
     Line("stock diffusers GGUF ÷ exact mode", ratio("stock", "exact"), None, "≥ 2"),
     Line("exact mode ÷ diffusers unpacked once", ratio("exact", "resident")),
     Line("exact mode ÷ diffusers unpacked once and compiled", ratio("exact", "compiled")),
+    Line("8-bit mode: the denoise loop", number("eight_bit"), number("floors", "loop_eight_bit"),
+         "≤ 2.6 s", "≤ 2.2 s", "s"),
     Line("Q4_K exact ÷ diffusers unpacked once", ratio("q4_k", "resident"), 1.0, "≤ 1.2", "≤ 1.1"),
     Line("Q6_K exact ÷ diffusers unpacked once", ratio("q6_k", "resident"), 1.0),
     Line("peak memory at Q8_0, all resident ÷ file sizes",
@@ -58,6 +60,11 @@ LINES = (
     Line("the smaller picture: stock diffusers GGUF ÷ exact mode", ratio("stock_small", "small")),
     Line("the larger picture: exact mode", number("large"), number("floors", "loop_large"), unit="s"),
     Line("the larger picture: stock diffusers GGUF ÷ exact mode", ratio("stock_large", "large")),
+    Line("8-bit mode: relative error of the latents (random weights)", number("eight_bit", "error")),
+    Line("cached steps ÷ exact mode", lambda parts: parts["cached"]["seconds"] / parts["cached"]["exact"]),
+    Line("cached steps: relative error of the latents (random weights)", number("cached", "error")),
+    Line("fast ÷ exact mode", lambda parts: parts["fast"]["seconds"] / parts["fast"]["exact"]),
+    Line("fast: relative error of the latents (random weights)", number("fast", "error")),
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 from .control_lora import apply_control_lora
 from .controls import control_tokens
 from .cuda_settings import engine_settings
+from .eight_bit import EightBits
 from .load_controlnet import load_controlnet
 from .load_parts import load_part, load_shift
 from .load_t5 import load_t5
@@ -84,7 +85,10 @@ class ModelFiles:
 
 @dataclass(eq=False, slots=True)
 class FluxModel:
-    """Everything that was loaded from a model's folder, for one device. places: where each part of it lies."""
+    """Everything that was loaded from a model's folder, for one device. places: where each part of it lies.
+
+    products: how the last picture's 8-bit products were made, "" where it had none.
+    """
 
     files: ModelFiles
     device: torch.device
@@ -104,6 +108,8 @@ class FluxModel:
     prompts_ahead: list[WeightedText] = field(default_factory=list)
     prompts_kept: int = PROMPTS_KEPT
     controls_kept: int = CONTROLS_KEPT
+    eight_bits: EightBits = field(default_factory=EightBits)
+    products: str = ""
 
     def __post_init__(self) -> None:
         self.running = Running(self.device, self.dtype)
@@ -123,12 +129,17 @@ class FluxModel:
             speaks_otherwise = self.loras.use(loras)
         except BaseException:
             self.prompts.clear()
-            self.places.adaln.forget()
+            self._forget_made()
             raise
         if speaks_otherwise:
             self.prompts.clear()
         if self.loras.used != before:
-            self.places.adaln.forget()
+            self._forget_made()
+
+    def _forget_made(self) -> None:
+        """Lets go of what was made of weights that are others now."""
+        self.places.adaln.forget()
+        self.eight_bits.forget()
 
     def place(self, placement: Placement, check: Check = no_check) -> None:
         """Makes the parts lie as another placement says; nothing is read again that a picture has in common with it.
@@ -140,7 +151,7 @@ class FluxModel:
             stays = placement.transformer != "streamed" and not placement.encoders_leave
             layers, memory = self.loras.layers.anew(), psutil.virtual_memory().total
             self.loras.merges = stays and merges_fit(layers, memory, self.places.mover)
-        self.places.adaln.forget()
+        self._forget_made()
 
     def expect(self, prompts: Sequence[WeightedText], controls: int) -> None:
         """Says what the next pictures take: their prompts are read in one go, and kept as their controls are.
@@ -215,6 +226,7 @@ class FluxModel:
             "torch": torch.__version__,
             **self.running.plan(),
             **({"loras": loras} if (loras := self.loras.plan()) else {}),
+            **({"products": self.products} if self.products else {}),
         }
 
 

@@ -19,6 +19,7 @@ from .check_picture import check_not_blank, check_numbers
 from .compiled import NetPass
 from .controls import ControlNetSteering, RestAfterWindow, Steering, passes_of, step_weights, tabulated
 from .denoise import Guides, Negative, denoise
+from .eight_bit import best_form, in_eight_bits
 from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, fill_channels
 from .journal import Journal
@@ -182,6 +183,7 @@ class PictureJob:
             stack.callback(self.nets.close)
             in_cfg = [step < self.speed.cfg_end * self.steps for step in self.calls.steps]
             negative = Negative(away[0], self.request.true_cfg, in_cfg) if away else None
+            self.model.products = self._use_eight_bits(stack) if self.speed.eight_bit else ""
             self.tokens = denoise(
                 net,
                 self.start(),
@@ -194,6 +196,14 @@ class PictureJob:
                 self._step_cache(in_cfg),
             )
         check_numbers(self.tokens)
+
+    def _use_eight_bits(self, stack: ExitStack) -> str:
+        """The transformer's blocks compute in 8 bits until the stack ends; returns how, for the plan."""
+        if self.model.places.streams(TRANSFORMER):
+            return "exact: blocks that come one by one are not made 8 bits"
+        form = best_form(self.model.device)
+        stack.enter_context(in_eight_bits(self.model.transformer.model, form, self.model.eight_bits))
+        return form
 
     def _step_cache(self, in_cfg: list[bool]) -> StepCache | None:
         if not self.speed.cache:

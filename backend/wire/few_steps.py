@@ -1,7 +1,7 @@
 """LoRAs that paint in few steps: which there are, how they are recognised, and what they were made for, as data.
 
-Each goes together with style LoRAs and controls. Faster arithmetic (8-bit products, compiling) would go well with them;
-it is not here yet, and so is in none of these settings.
+Each goes together with style LoRAs and controls. HYBRIDS are the same with 8-bit products; whether blocks are compiled
+is the memory plan's to say, of these as of all pictures.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ FEW_STEPS = {
     "hyper-8": FewSteps("Hyper, 8 steps", "ByteDance/Hyper-SD", r"hyper.*(?<!\d)8[-_. ]?steps?", 0.125, 8),
     "hyper-16": FewSteps("Hyper, 16 steps", "ByteDance/Hyper-SD", r"hyper.*(?<!\d)16[-_. ]?steps?", 0.125, 16),
 }
+HYBRIDS = {f"{name}-8bit": name for name in FEW_STEPS}
+"""A few-step LoRA and 8-bit products under one name -> the LoRA's."""
+HYBRID_SPEED = "eight_bit"
 TITLES = ("modelspec.title", "ss_output_name", "title", "name")
 """Where a file says what it is called."""
 
@@ -80,9 +83,9 @@ def with_few_steps(request: GenerationRequest, lora: str, kind: str = "") -> Gen
 
     It takes the place of another few-step LoRA.
 
-    lora: its name. kind: of FEW_STEPS, where the name does not tell. Raises `KeyError` where neither does.
+    lora: its name. kind: of FEW_STEPS or HYBRIDS, where the name does not tell. Raises `KeyError` where neither does.
     """
-    few = FEW_STEPS[kind or few_steps_of(lora)]
+    few = FEW_STEPS[HYBRIDS.get(kind, kind) or few_steps_of(lora)]
     others = tuple(one for one in request.loras if one.name != lora and not few_steps_of(one.name))
     return replace(
         request,
@@ -91,4 +94,5 @@ def with_few_steps(request: GenerationRequest, lora: str, kind: str = "") -> Gen
         sampler=few.sampler,
         schedule=few.schedule,
         loras=(LoRA(lora, few.strength), *others),
+        speed=HYBRID_SPEED if kind in HYBRIDS else request.speed,
     )

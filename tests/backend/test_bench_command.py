@@ -49,6 +49,7 @@ def test_the_whole_benchmark_at_a_tiny_size(scratch: Path, tmp_path: Path, capsy
     assert all("CUDA" in str(parts[name]["left_out"]) for name in CAPPED)
     table = capsys.readouterr().out
     assert table.count(NOT_MEASURED) == len(CAPPED)
+    assert 0.0 < parts["eight_bit"]["values"]["error"] < 0.1  # type: ignore[index]
     text = page.read_text()
     assert text.startswith("# Benchmarks\n\nOurs.\n") and text.endswith("\n## Later\n\nstays\n")
     assert "old" not in text and table.strip() in text
