@@ -188,12 +188,12 @@ class FluxModel:
     def encode(self, image: Tensor) -> Tensor:
         """(1, 3, height, width), -1..1 -> latents (1, channels, height / 8, width / 8), on the device."""
         self.places.use(VAE)
-        return encode(self.vae, image)
+        return encode(self.vae, image, tile=self.places.placement.vae_tile)
 
     def decode(self, latents: Tensor) -> Tensor:
         """(1, channels, rows, columns) latents -> (1, 3, height, width), about -1..1, float32."""
         self.places.use(VAE)
-        return decode(self.vae, latents)
+        return decode(self.vae, latents, self.places.placement.vae_tile)
 
     def encode_reference(self, picture: Picture) -> Tensor:
         """(rows, columns, 3) uint8 -> (1, patches, T5 width); Redux is loaded when it is first asked."""
