@@ -35,11 +35,11 @@ class Journal:
         return replayed
 
     def once(self, callback: Callback) -> Callback:
-        """Reports steps that were not reported before."""
+        """Reports steps that were not reported before; one whose report ended by raising was not."""
 
         def told(step: int, tokens: Tensor) -> None:
             if step >= self.told:
-                self.told = step + 1
                 callback(step, tokens)
+                self.told = step + 1
 
         return told
