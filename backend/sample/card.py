@@ -28,6 +28,8 @@ STAGES = (
     "material",
     "looks",
     "guidance",
+    "line-reader",
+    "follow",
     "style",
 )
 PARTS = {

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -41,6 +42,8 @@ LEVELS, FIRST = 6, 3
 EMA = 0.99
 PARTS = (SUBJECT, GROUND)
 NAMES: tuple[list[str], list[str]] = (list(MATERIALS), list(COLOURS))
+LINE_SQUARE = 4
+"""Pixels a side of the squares in which lines are looked for: as far as an edge may be off in the figures."""
 SEEN = 8
 """Tokens of a part from which on it is judged."""
 
@@ -73,12 +76,14 @@ al. 2022, Model soups, found for classifiers)."""
 class Labelled:
     """Scenes of 256 x 256 with what is in them. masks: (n, 2, tokens) 0 or 1, what is the thing and what the ground.
 
-    labels: (n, looks, 2, 2) of thing and ground, each its places in MATERIALS and in COLOURS.
+    labels: (n, looks, 2, 2) of thing and ground, each its places in MATERIALS and in COLOURS. lines: (n, 64, 64) 0 or
+    1, whether a line runs through a square of 4 x 4 pixels.
     """
 
     latents: LatentGroup
     masks: Tensor
     labels: Tensor
+    lines: Tensor
     looks: list[list[Appearance]]
 
 
@@ -112,7 +117,7 @@ class LatentJudge(nn.Module):
 
 def labelled_scenes(work: Path) -> Labelled:
     """The first group's scenes: their latents, and what the shards say of them."""
-    masks, labels, looks = [], [], []
+    masks, labels, lines, looks = [], [], [], []
     group = GROUPS[0]
     for shard in range(group.scenes):
         path = shard_path(work / "data", group, shard)
@@ -123,10 +128,18 @@ def labelled_scenes(work: Path) -> Labelled:
             blocks = sample.parts.reshape(rows, TOKEN, -1, TOKEN)
             masks.append([(blocks == part).mean((1, 3)).reshape(-1) > 0.5 for part in PARTS])
             labels.append([labels_of(look) for look in sample.looks])
+            lines.append(line_squares(sample.controls["line"][..., 0]))
             looks.append(sample.looks)
     # The halves of larger scenes come after them.
     latents = load_latents(work / "latents", lambda size: size == group.name)[0]
-    return Labelled(latents, torch.from_numpy(np.array(masks)).float(), torch.tensor(labels), looks)
+    tensors = [torch.from_numpy(np.array(found)).float() for found in (masks, lines)]
+    return Labelled(latents, tensors[0], torch.tensor(labels), tensors[1], looks)
+
+
+def line_squares(line: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(height / 4, width / 4): whether a line runs through. line: (height, width) uint8, 255 on a line."""
+    rows, columns = line.shape[0] // LINE_SQUARE, line.shape[1] // LINE_SQUARE
+    return line.reshape(rows, LINE_SQUARE, columns, LINE_SQUARE).max((1, 3)) > 127
 
 
 def labels_of(look: Appearance) -> list[list[int]]:
@@ -147,7 +160,7 @@ def train_latent_judge(work: Path, scenes: Labelled, stage: Stage) -> LatentJudg
         looks = torch.randint(2, (JUDGED,), generator=chance)
         tokens = scenes.latents.pictures[picks, looks].float()
         labels, mask = scenes.labels[picks, looks, part], scenes.masks[picks, part]
-        tokens = _disturbed(tokens, chance)
+        tokens = disturbed(tokens, chance)
         loss = judge.losses(tokens, mask, labels).mean()
         with torch.no_grad():
             right = [(score.argmax(1) == labels[:, kind]).float() for kind, score in enumerate(judge(tokens, mask))]
@@ -157,7 +170,8 @@ def train_latent_judge(work: Path, scenes: Labelled, stage: Stage) -> LatentJudg
     return judge.eval().requires_grad_(False)
 
 
-def _disturbed(tokens: Tensor, chance: torch.Generator) -> Tensor:
+def disturbed(tokens: Tensor, chance: torch.Generator) -> Tensor:
+    """Under noise of a level up to JUDGE_NOISE, another for each picture."""
     level = JUDGE_NOISE * torch.rand((len(tokens), 1, 1), generator=chance).to(tokens)
     return (1 - level) * tokens + level * torch.randn(tokens.shape, generator=chance).to(tokens)
 
@@ -204,21 +218,10 @@ def _look_loss(
     """What the judge says of pictures that the painter has begun."""
     chance = generator_of(13, step)
     device = batches.device
-    batch, looks, picks = _begun(batches, scenes, step, chance)
-    levels = simple(LEVELS, 256, Shift(is_dynamic=False, fixed=SHIFT)).tolist()
+    mode = torch.randint(len(CONTROL_MODES), (BEGUN,), generator=chance)
+    batch, looks, picks = begin(batches, scenes, (14, step), chance, mode)
     last = int(torch.randint(FIRST, LEVELS, (1,), generator=chance))
-    ones = torch.ones(BEGUN, device=device)
-
-    def velocity(latents: Tensor, level: float) -> Tensor:
-        now = replace(batch, clean=latents, noise=latents, sigma=ones * level)
-        with torch.autocast(device.type, torch.bfloat16):
-            return painter(now, ones).float()
-
-    latents = batch.noise
-    with torch.no_grad():
-        for level, following in list(pairwise(levels))[:last]:
-            latents = latents + (following - level) * velocity(latents, level)
-    guess = _disturbed(latents - levels[last] * velocity(latents, levels[last]), chance)
+    guess = disturbed(guess_of(painter, batch, torch.ones(BEGUN, device=device), last), chance)
     labels = torch.tensor([labels_of(look) for look in looks], device=device)
     losses = []
     for part in range(len(PARTS)):
@@ -228,19 +231,38 @@ def _look_loss(
     return losses[0] + losses[1]
 
 
-def _begun(
-    batches: Batches, scenes: Labelled, step: int, chance: torch.Generator
+def guess_of(painter: Painter, batch: Batch, guidance: Tensor, last: int) -> Tensor:
+    """(n, tokens, 64): what the painter guesses of its own pictures when `last` of LEVELS steps are done.
+
+    batch: noise alone. Gradients go through the guess, not through the steps before it.
+    """
+    levels = simple(LEVELS, batch.noise.shape[1], Shift(is_dynamic=False, fixed=SHIFT)).tolist()
+    ones = torch.ones_like(guidance)
+
+    def velocity(latents: Tensor, level: float) -> Tensor:
+        now = replace(batch, clean=latents, noise=latents, sigma=ones * level)
+        with torch.autocast(latents.device.type, torch.bfloat16):
+            return painter(now, guidance).float()
+
+    latents = batch.noise
+    with torch.no_grad():
+        for level, following in list(pairwise(levels))[:last]:
+            latents = latents + (following - level) * velocity(latents, level)
+    return latents - levels[last] * velocity(latents, levels[last])
+
+
+def begin(
+    batches: Batches, scenes: Labelled, seed: tuple[int, int], chance: torch.Generator, mode: Tensor
 ) -> tuple[Batch, list[Appearance], Tensor]:
-    """Scenes to begin a picture of, in looks that were never rendered of them."""
+    """Scenes to begin a picture of, in looks that were never rendered of them, and which scenes. mode: (BEGUN,)."""
     device = batches.device
     picks = torch.randint(len(scenes.masks), (BEGUN,), generator=chance)
-    rng = np.random.default_rng((14, step))
+    rng = np.random.default_rng(seed)
     looks = []
     for pick in picks.tolist():
         rendered = scenes.looks[pick][0]
         looks.append(random_appearance(rng, rendered.second is not None, rendered.background))
     text, pooled = batches.encode([plain_caption(look) for look in looks])
-    mode = torch.randint(len(CONTROL_MODES), (BEGUN,), generator=chance)
     noise = torch.randn((BEGUN, 256, 4 * LATENT_CHANNELS), generator=chance)
     ones = torch.ones(BEGUN)
     control = scenes.latents.controls[picks, mode].float()

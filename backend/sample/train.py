@@ -1,7 +1,7 @@
 """Makes the sample model from nothing:  python -m backend.sample.train --preset cpu
 
 Stages, each with a checkpoint that a later run goes on from: data, text, vae, latents, control, flow, polish, detail,
-material, looks, guidance, style, export. Look at the contact sheets in the work folder while it runs.
+material, looks, guidance, follow, style, export. Look at the contact sheets in the work folder while it runs.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from . import model_folder
 from .dataset import make_dataset
 from .export import export_model
 from .flow import DETAIL_MEAN, SIGMA_MEAN, Batches, Painter, train_control, train_flow, train_guidance
+from .follow import train_following, train_line_reader
 from .latent_data import encode_dataset, load_latents
 from .looks import MATERIAL, MATERIAL_AND_COLOUR, labelled_scenes, mean_of, train_latent_judge, train_looks
 from .painting import draw_sheet, save_sheet
 from .style import FILE, train_style
 from .text import make_encoders, train_text
+from .trained import load_trained
 from .training import Stage
 from .vae import fit_scale, load_pictures, make_vae, train_vae
 
@@ -66,6 +68,8 @@ class Preset:
     material: Stage
     looks: Stage
     guidance: Stage
+    reader: Stage
+    follow: Stage
     style: Stage
 
 
@@ -74,19 +78,22 @@ PRESETS = {
         1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
         Stage("flow", 5000, 1.2e-3, 150), Stage("polish", 7000, 1e-3, 150), Stage("detail", 6000, 1e-3, 150),
         Stage("latent-judge", 900, 2e-3), Stage("material", 450, 4e-4, 30), Stage("looks", 1150, 4e-4, 30),
-        Stage("guidance", 1000, 4e-4, 30), Stage("style", 300, 2e-3, 20),
+        Stage("guidance", 1000, 4e-4, 30), Stage("line-reader", 500, 2e-3, 30), Stage("follow", 450, 4e-4, 30),
+        Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(
         8.0, 50, 8, Stage("text", 3000, 2e-3), Stage("vae", 12000, 7e-4, 200), Stage("control", 6000, 2e-3, 200),
         Stage("flow", 20000, 1.5e-3, 500), Stage("polish", 10000, 1e-3, 200), Stage("detail", 10000, 1e-3, 200),
         Stage("latent-judge", 3000, 2e-3), Stage("material", 1600, 4e-4, 50), Stage("looks", 4000, 4e-4, 50),
-        Stage("guidance", 3000, 2e-4, 100), Stage("style", 800, 2e-3, 20),
+        Stage("guidance", 3000, 2e-4, 100), Stage("line-reader", 2000, 2e-3), Stage("follow", 2000, 4e-4, 50),
+        Stage("style", 800, 2e-3, 20),
     ),
     "try": Preset(
         0.002, 4, 1, Stage("text", 4, 2e-3, 2), Stage("vae", 4, 1.5e-3, 2), Stage("control", 2, 1e-3, 2),
         Stage("flow", 4, 1e-3, 2), Stage("polish", 2, 1e-3, 2), Stage("detail", 2, 1e-3, 2),
         Stage("latent-judge", 2, 2e-3), Stage("material", 2, 4e-4, 2), Stage("looks", 2, 4e-4, 2),
-        Stage("guidance", 2, 2e-4, 2), Stage("style", 2, 2e-3, 2),
+        Stage("guidance", 2, 2e-4, 2), Stage("line-reader", 2, 2e-3, 2), Stage("follow", 2, 4e-4, 2),
+        Stage("style", 2, 2e-3, 2),
     ),
 }  # fmt: skip
 
@@ -99,12 +106,16 @@ def main() -> None:
     parser.add_argument(
         "--until", choices=("data", "text", "vae", "latents", "flow", "guidance"), help="stop after this"
     )
+    parser.add_argument("--go-on", type=Path, help="a finished model's folder, to train `follow` and `style` again")
     parser.add_argument("--out", type=Path, default=model_folder().parent, help="where the model's folder goes")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
     torch.set_num_threads(os.cpu_count() or 1)
     training = Training(arguments.work, PRESETS[arguments.preset], arguments.seed)
-    training.run(arguments.until, arguments.out)
+    if arguments.go_on:
+        training.go_on(arguments.go_on, arguments.out)
+    else:
+        training.run(arguments.until, arguments.out)
 
 
 class Training:
@@ -134,6 +145,18 @@ class Training:
         painter = self.guidance(painter, vae, encoders)
         if until == "guidance":
             return
+        self.finish(painter, vae, encoders, out)
+
+    def go_on(self, model: Path, out: Path) -> None:
+        """The last stages once more, on a model that was trained before. model: its folder."""
+        nets = load_trained(model, self.device)
+        make_dataset(self.work / "data", self.seed, self.preset.scenes, self.preset.shard)
+        encode_dataset(self.work / "data", self.work / "latents", nets.vae)
+        self.finish(nets.painter, nets.vae, nets.encoders, out)
+
+    def finish(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders, out: Path) -> None:
+        """From the painter with its guidance to the model's folder, in `out`."""
+        painter = self.follow(painter, vae, encoders)
         export_model(self.work / FLOAT_FOLDER, painter, vae, encoders, GGMLQuantizationType.F16)
         model = export_model(out, painter, vae, encoders)
         print(model)
@@ -191,6 +214,13 @@ class Training:
     def guidance(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
         show = self._show("guidance", vae, encoders, 3.5)
         return train_guidance(self.work, painter, self._batches(encoders, 0), self.preset.guidance, show)
+
+    def follow(self, painter: Painter, vae: AutoencoderKL, encoders: TextEncoders) -> Painter:
+        scenes = labelled_scenes(self.work)
+        reader = train_line_reader(self.work, scenes, self.preset.reader)
+        show = self._show("follow", vae, encoders, 3.5)
+        stage = self.preset.follow
+        return train_following(self.work, painter, self._batches(encoders, 0), reader, scenes, stage, show)
 
     def _batches(self, encoders: TextEncoders, steps: int, times: int = 1, sigma_mean: float = SIGMA_MEAN) -> Batches:
         groups = load_latents(self.work / "latents", SIZES.__contains__)

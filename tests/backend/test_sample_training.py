@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from backend.production import Production
+from backend.sample.looks import line_squares
 from backend.sample.style import as_woodcut
 from backend.sample.text import ATTRIBUTES, labels_of, make_encoders, random_texts
 from backend.sample.train import PRESETS, Training
+from backend.sample.trained import load_trained
 from backend.sample.training import Stage, progress_of, run_stage
 from backend.sample.vae import make_vae
 from backend.wire import Control, GenerationRequest, LoRA
@@ -44,7 +47,7 @@ def test_the_training_ends_in_a_model_that_the_product_paints_with(trained: Path
 
 def test_the_training_leaves_sheets_to_look_at(trained: Path) -> None:
     names = {path.name.split("-")[0].removesuffix(".png") for path in (trained / "work" / "sheets").glob("*.png")}
-    assert names == {"vae", "flow", "polish", "detail", "material", "looks", "guidance", "style"}
+    assert names == {"vae", "flow", "polish", "detail", "material", "looks", "guidance", "follow", "style"}
 
 
 def test_a_finished_training_writes_the_same_model_again(trained: Path, tmp_path: Path) -> None:
@@ -54,6 +57,35 @@ def test_a_finished_training_writes_the_same_model_again(trained: Path, tmp_path
         for folder in (trained / "out", tmp_path)
     )
     assert first == again
+
+
+def test_a_finished_model_is_trained_on(trained: Path, tmp_path: Path) -> None:
+    model = trained / "out" / "sample"
+    for name in ("data", "latents"):
+        shutil.copytree(trained / "work" / name, tmp_path / "work" / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backend.sample.painting.SHEET_ROWS", 1)
+        Training(tmp_path / "work", PRESETS["try"], 0).go_on(model, tmp_path / "out")
+    before, after = (load_trained(path, torch.device("cpu")).painter for path in (model, tmp_path / "out" / "sample"))
+    moved = [(new - old).abs().max().item() for old, new in zip(before.parameters(), after.parameters(), strict=True)]
+    assert 0.0 < max(moved) < 0.05
+
+
+def test_what_is_loaded_is_what_was_written(trained: Path) -> None:
+    folders = (trained / "work" / "float" / "sample", trained / "out" / "sample")
+    exact, packed = (load_trained(folder, torch.device("cpu")).painter.transformer for folder in folders)
+    for (name, one), other in zip(exact.named_parameters(), packed.parameters(), strict=True):
+        # Q8_0 rounds to a 127th of the greatest of 32 values.
+        assert (one - other).abs().max() <= one.abs().max() / 200, name
+
+
+def test_lines_are_looked_for_in_squares() -> None:
+    line = np.zeros((16, 24), np.uint8)
+    line[5, 9:14] = 255
+    line[0, 0] = 100
+    expected = np.zeros((4, 6), bool)
+    expected[1, 2:4] = True
+    assert (line_squares(line) == expected).all()
 
 
 def train_toy(folder: Path, stop_at: int | None = None) -> torch.Tensor:
