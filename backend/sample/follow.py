@@ -35,6 +35,10 @@ LINES_SHARE = 0.6
 REWARD = 0.5
 """What the reader's loss counts beside the flow's."""
 READ_GUIDANCE_MAX = 5.0
+KEPT = 0.4
+"""The share of the weights as they came, in the mean that is the result. Without it, 270 steps from the shipped model
+follow the lines of captures by 0.47 beyond those of another scene, but lose colours of grounds (83 %) and materials
+(40 %)."""
 EMA = 0.99
 
 
@@ -82,7 +86,7 @@ def train_following(
     work: Path, painter: Painter, batches: Batches, reader: LineReader, scenes: Labelled, stage: Stage,
     show: Callable[[int, Painter], None],
 ) -> Painter:  # fmt: skip
-    """Returns the moving average of the weights. painter: with its guidance. It is changed itself."""
+    """Returns the mean of the weights as they came and of their moving average. painter: changed itself."""
     device = batches.device
     teacher = copy.deepcopy(painter).requires_grad_(False).eval()
     painter.requires_grad_(True).train()
@@ -100,6 +104,7 @@ def train_following(
 
     nets: dict[str, nn.Module] = {"painter": painter, "average": average}
     run_stage(stage, work, nets, [optimizer], step_loss, after_step, lambda step: show(step, average))
+    blend(average, teacher, 1.0 - KEPT)
     return average
 
 

@@ -78,7 +78,7 @@ PRESETS = {
         1.0, 50, 1, Stage("text", 2200, 2e-3), Stage("vae", 4200, 7e-4, 200), Stage("control", 1400, 2e-3, 100),
         Stage("flow", 5000, 1.2e-3, 150), Stage("polish", 7000, 1e-3, 150), Stage("detail", 6000, 1e-3, 150),
         Stage("latent-judge", 900, 2e-3), Stage("material", 450, 4e-4, 30), Stage("looks", 1150, 4e-4, 30),
-        Stage("guidance", 1000, 4e-4, 30), Stage("line-reader", 500, 2e-3, 30), Stage("follow", 450, 4e-4, 30),
+        Stage("guidance", 1000, 4e-4, 30), Stage("line-reader", 500, 2e-3, 30), Stage("follow", 270, 4e-4, 30),
         Stage("style", 300, 2e-3, 20),
     ),
     "gpu": Preset(

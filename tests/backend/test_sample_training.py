@@ -66,8 +66,10 @@ def test_a_finished_model_is_trained_on(trained: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backend.sample.painting.SHEET_ROWS", 1)
         Training(tmp_path / "work", PRESETS["try"], 0).go_on(model, tmp_path / "out")
-    before, after = (load_trained(path, torch.device("cpu")).painter for path in (model, tmp_path / "out" / "sample"))
-    moved = [(new - old).abs().max().item() for old, new in zip(before.parameters(), after.parameters(), strict=True)]
+    folders = (model, tmp_path / "out" / "sample")
+    before, after = (load_trained(folder, torch.device("cpu")).painter.transformer for folder in folders)
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    moved = [(new - old).abs().max().item() for old, new in pairs]
     assert 0.0 < max(moved) < 0.05
 
 
