@@ -3,6 +3,7 @@
 Imported by both sides. Standard library only at import; numpy is loaded when the first array is met.
 """
 
+from .enhancement import Enhancement
 from .failure import Failure, FailureError, FailureKind
 from .loras import LoRA
 from .maps import ControlMaps
@@ -13,6 +14,7 @@ __all__ = [
     "CONTROL_KINDS",
     "Control",
     "ControlMaps",
+    "Enhancement",
     "Failure",
     "FailureError",
     "FailureKind",

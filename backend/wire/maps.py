@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .enhancement import SIDE_MAX
 from .failure import FailureError, FailureKind
 from .joints import check_pose
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]
 
 MAPS = ("depth", "normal", "line", "colour", "pose")
-SOURCES = ("image", "mask", "reference")
+SOURCES = ("image", "mask", "reference", "picture")
 REFERENCE_SIDE_MAX = 4096
 COLOURS = ("colour", "image")
 """Three bytes a pixel; the others are numbers."""
@@ -48,6 +49,8 @@ class ControlMaps:
     image: (height, width, 3) uint8, display values of the picture that the Request's task changes.
     mask: (height, width) float32, 0..1, how much each place of it may change.
     reference: (rows, columns, 3) uint8, display values of a picture of any size, to take content and style from.
+    picture: (height, width, 1 to 4) uint8, uint16 or float32 0..1, of the task enhance: grey or colours as display
+        values, or a map's numbers; a second or fourth channel is alpha.
     """
 
     depth: FloatArray | None = None
@@ -58,6 +61,7 @@ class ControlMaps:
     image: Picture | None = None
     mask: FloatArray | None = None
     reference: Picture | None = None
+    picture: NDArray[Any] | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The maps and sources that are there, by name."""
@@ -81,7 +85,9 @@ class ControlMaps:
         for kind, array in self.arrays().items():
             if kind == "pose":
                 check_pose(array)
-            if kind in ("pose", "reference"):
+            if kind == "picture":
+                _check_picture(array, width, height)
+            if kind in ("pose", "reference", "picture"):
                 continue
             shape = (height, width, 3) if kind in ("normal", *COLOURS) else (height, width)
             what, dtype = kind if kind == "image" else f"{kind} map", "uint8" if kind in COLOURS else "float32"
@@ -97,6 +103,8 @@ class ControlMaps:
 def _check_values(kind: str, array: NDArray[Any]) -> None:
     import numpy as np
 
+    if array.dtype.kind != "f":
+        return
     if kind == "mask" and not ((array >= 0.0) & (array <= 1.0)).all():
         raise FailureError.of(
             FailureKind.BAD_REQUEST, "The mask holds values outside 0 to 1.", "Choose a picture for the mask."
@@ -106,6 +114,16 @@ def _check_values(kind: str, array: NDArray[Any]) -> None:
             FailureKind.BAD_REQUEST,
             f"The {kind} map holds values that are not numbers.",
             "Capture the view again; if it stays, look for broken geometry in the scene.",
+        )
+
+
+def _check_picture(array: NDArray[Any], width: int, height: int) -> None:
+    is_one = array.ndim == 3 and 1 <= array.shape[2] <= 4 and array.dtype in ("uint8", "uint16", "float32")
+    if not is_one or array.shape[:2] != (height, width) or max(width, height) > SIDE_MAX:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            f"The picture is {array.dtype} {array.shape} where ({height}, {width}, 1 to 4) was expected.",
+            f"Give 8 or 16 bits or float32, with sides of at most {SIDE_MAX} pixels.",
         )
 
 

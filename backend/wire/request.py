@@ -8,17 +8,24 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .enhancement import PICTURE_PIXELS_MAX, SIDE_MAX, Enhancement, check_larger, read_enhancement
 from .failure import FailureError, FailureKind
+from .finishes import finish_of
 from .loras import LoRA, check_loras, read_loras
 from .speeds import EXACT, SPEEDS
 from .styles import STYLES
 
 CONTROL_KINDS = ("depth", "normal", "line", "pose", "canny", "soft_edge", "grey", "tile", "blur")
 CONTROLS_MAX = 4
-TASKS = ("text_to_image", "image_to_image", "inpaint", "edit", "show_controls", "show_prompt")
+TASKS = ("text_to_image", "image_to_image", "inpaint", "edit", "enhance", "show_controls", "show_prompt")
 PICTURELESS = ("show_controls", "show_prompt")
 """Tasks whose Result has no picture."""
-SOURCES_OF = {"image_to_image": ("image",), "inpaint": ("image", "mask"), "edit": ("image",)}
+SOURCES_OF = {
+    "image_to_image": ("image",),
+    "inpaint": ("image", "mask"),
+    "edit": ("image",),
+    "enhance": ("picture",),
+}
 """What a task starts from, of `ControlMaps`, where it does not start from noise alone."""
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "unipc", "lcm", "euler_ancestral", "adaptive")
 SCHEDULES = ("simple", "beta", "karras", "exponential")
@@ -128,6 +135,9 @@ class GenerationRequest:
     prompt says nothing of (light, quality) is added, too. What came of them is in the Result's plan; the task
     show_prompt tells it before anything is painted. In prompts (word:1.2) weighs, {a|b} is one of the two by the seed.
     bit_depth: of the picture's channels, 8 or 16. speed: a name in `wire.speeds.SPEEDS`; "exact" leaves nothing out.
+    enhancement: what is done to the picture once it is painted; it then has that size. The task enhance does it to a
+    picture that is there: width and height are that one's, of any size, and there is neither prompt nor
+    model.
     """
 
     prompt: str
@@ -151,20 +161,21 @@ class GenerationRequest:
     loras: tuple[LoRA, ...] = ()
     bit_depth: int = 8
     speed: str = EXACT
+    enhancement: Enhancement | None = None
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
         self._check_types()
         if self.task not in TASKS:
             raise _bad(f"There is no task called {self.task!r}.", f"Use one of {', '.join(TASKS)}.")
-        if self.task != "show_controls" and not self.prompt.strip():
+        if self.is_painted and self.task != "show_controls" and not self.prompt.strip():
             raise _bad("The prompt is empty.", "Describe the picture in a few words.")
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
             if len(text) > PROMPT_MAX:
                 raise _bad(f"The {name} has {len(text):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise _bad(f"The {name} holds a half of a character.", "Write it again, without what was cut.")
-        check_size(self.width, self.height)
+        self._check_enhancement()
         _check_number("the seed", self.seed, 0, SEED_MAX)
         _check_number("the number of steps", self.steps, 1, STEPS_MAX)
         _check_number("guidance", self.guidance, 0.0, 100.0)
@@ -184,11 +195,30 @@ class GenerationRequest:
         check_loras(self.loras)
         self._check_stages()
 
+    @property
+    def is_painted(self) -> bool:
+        """Whether a model of FLUX has a part in it."""
+        return self.task != "enhance"
+
+    def _check_enhancement(self) -> None:
+        """That what is to be done to the picture can be done, and the picture's size."""
+        if self.task != "enhance":
+            check_size(self.width, self.height)
+        elif not 1 <= min(self.width, self.height) <= max(self.width, self.height) <= SIDE_MAX or (
+            self.width * self.height > PICTURE_PIXELS_MAX
+        ):
+            raise _bad(f"A picture of {self.width} x {self.height} pixels is too large.", "Choose a smaller one.")
+        if self.enhancement is not None:
+            self.enhancement.check()
+            check_larger(self.width, self.height, self.enhancement)
+        if self.task == "enhance" and (self.enhancement is None or self.enhancement.does_nothing):
+            raise _bad("Nothing is to be done to the picture.", "Choose a scale, faces or a finish.")
+
     def _check_stages(self) -> None:
         if len(self.stages) > STAGES_MAX:
             raise _bad(f"There are {len(self.stages)} stages.", f"Use {STAGES_MAX} at most.")
-        if self.stages and self.task == "edit":
-            raise _bad("An edit is made in one pass.", "Take the stages away, or choose another task.")
+        if self.stages and self.task in ("edit", "enhance"):
+            raise _bad(f"The task {self.task} is done in one pass.", "Take the stages away, or choose another task.")
         kinds = [control.kind for control in self.controls]
         for number, stage in enumerate(self.stages, 1):
             stage.check(f"stage {number}", kinds)
@@ -204,6 +234,8 @@ class GenerationRequest:
                 raise _bad(f"The field {name} is not a whole number.", "Give it as an integer.")
         if type(self.enhance) is not bool:
             raise _bad("The field enhance is not true or false.", "Give it as a boolean.")
+        if self.enhancement is not None and not isinstance(self.enhancement, Enhancement):
+            raise _bad("The field enhancement is not an enhancement.", "Give an Enhancement, or None.")
 
     def _check_names(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -227,6 +259,9 @@ class GenerationRequest:
             {**stage, "controls": None if stage["controls"] is None else list(stage["controls"])}
             for stage in data["stages"]
         ]
+        if data["enhancement"] is None:
+            # Left out, so that the digests of Requests stay what they were before there was such a field.
+            del data["enhancement"]
         return data
 
     @classmethod
@@ -236,6 +271,7 @@ class GenerationRequest:
         values["controls"] = _read_controls(values.get("controls", []))
         values["stages"] = read_stages(values.get("stages", []))
         values["loras"] = read_loras(values.get("loras", []))
+        values["enhancement"] = read_enhancement(values.get("enhancement"))
         request = cls(**values)
         request.check()
         return request
@@ -263,8 +299,14 @@ def check_size(width: int, height: int) -> None:
 
 def sources_of(request: GenerationRequest) -> tuple[str, ...]:
     """What a Request takes of `ControlMaps` beside its controls' maps."""
-    reference = ("reference",) if request.reference_strength > 0.0 and request.task not in PICTURELESS else ()
-    return (*SOURCES_OF.get(request.task, ()), *reference)
+    is_shown = request.task not in PICTURELESS and (request.reference_strength > 0.0 or _is_balanced(request))
+    return (*SOURCES_OF.get(request.task, ()), *(("reference",) if is_shown else ()))
+
+
+def _is_balanced(request: GenerationRequest) -> bool:
+    """Whether its colours go towards those of the reference picture."""
+    finish = finish_of(request.enhancement.finish, request.style) if request.enhancement is not None else None
+    return finish is not None and finish.balance > 0.0
 
 
 def is_from_picture(task: str) -> bool:
@@ -274,7 +316,7 @@ def is_from_picture(task: str) -> bool:
 
 def has_strength(task: str) -> bool:
     """Whether a task goes a share of the way from its picture; an edit by instruction is told in words how far."""
-    return is_from_picture(task) and task != "edit"
+    return task in ("image_to_image", "inpaint")
 
 
 def is_plain_name(name: str) -> bool:

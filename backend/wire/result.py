@@ -17,9 +17,9 @@ from .request import GenerationRequest
 class Progress:
     """Where a job is: `fraction` 0..1 never reaches 1 before the Result is there. `step` of `steps` within `stage`.
 
-    stage: "waiting", "loading", "text", "control", "denoising", "decoding" or "saving". note: what the user should know
-    of how the picture is made, or "": the two lines of the memory plan, and what else there is to say, each in a line.
-    seconds_left: until the Result is there, where that can be told yet.
+    stage: "waiting", "loading", "text", "control", "denoising", "decoding", "enhancing" or "saving". note: what the
+    user should know of how the picture is made, or "": the two lines of the memory plan, and what else there is to say,
+    each in a line. seconds_left: until the Result is there, where that can be told yet.
     """
 
     stage: str

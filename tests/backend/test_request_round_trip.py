@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from backend.outputs import read_request, save_picture
 from backend.outputs.png import encode_png
 from backend.production.provenance import provenance
-from backend.wire import CONTROL_KINDS, Control, FailureError, FailureKind, GenerationRequest, Stage
+from backend.wire import CONTROL_KINDS, Control, Enhancement, FailureError, FailureKind, GenerationRequest, Stage
+from backend.wire.enhancement import DATA_KINDS
+from backend.wire.finishes import BY_STYLE, FINISHES
 from backend.wire.request import CONTROLS_MAX, SAMPLERS, SCHEDULES, SEED_MAX, TASKS
 
 NAMES = [field.name for field in fields(GenerationRequest)]
@@ -30,6 +32,15 @@ def control_lists(draw: st.DrawFn, among: tuple[str, ...] = CONTROL_KINDS) -> tu
     return tuple(Control(kind, draw(st.floats(0.0, 2.0)), draw(starts), draw(st.floats(0.51, 1.0))) for kind in kinds)
 
 
+def enhancements() -> st.SearchStrategy[Enhancement]:
+    names = st.sampled_from(("", "RealESRGAN_x4plus", "4x-UltraSharp (old)"))
+    finishes = st.sampled_from(("", BY_STYLE, *FINISHES))
+    scales, shares = st.floats(1.5, 8.0), st.floats(0.0, 1.0)
+    pictures = st.builds(Enhancement, scales, names, st.booleans(), names, shares, finishes)
+    maps = st.builds(Enhancement, scales, names, tileable=st.booleans(), data=st.sampled_from(DATA_KINDS))
+    return pictures | maps
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> GenerationRequest:
     task = draw(st.sampled_from(TASKS))
@@ -37,7 +48,7 @@ def requests(draw: st.DrawFn) -> GenerationRequest:
     is_negative = draw(st.booleans())
     own = control_lists(tuple(control.kind for control in controls))
     stages: list[Stage] = []
-    if task != "edit" and draw(st.booleans()):
+    if task not in ("edit", "enhance") and draw(st.booleans()):
         some = st.builds(
             Stage, st.floats(0.25, 1.0), st.integers(1, 200), st.floats(0.01, 1.0), st.none() | own
         )  # fmt: skip
@@ -60,6 +71,7 @@ def requests(draw: st.DrawFn) -> GenerationRequest:
         stages=tuple(stages),
         reference_strength=draw(st.floats(0.0, 2.0)),
         bit_depth=draw(st.sampled_from((8, 16))),
+        enhancement=draw(enhancements() if task == "enhance" else st.none() | enhancements()),
     )
     request.check()
     return request
