@@ -16,6 +16,8 @@ LOCKS = {
     "blender-4.5.lock": ("3.11", ("blender-4.5.in",)),
 }
 """Each lock with the oldest Python it is for, and what it is made from."""
+OVERRIDES = "overrides.in"
+"""What counts in the place of what packages say of their own needs."""
 WINDOWS_LOCK = "backend-windows.lock"
 TORCH_INDEX = "https://download.pytorch.org/whl/cu130"
 
@@ -37,5 +39,7 @@ def make_locks() -> None:
 def _compile(uv: Path, name: str, python: str, sources: tuple[str, ...], options: list[str]) -> bool:
     command = [str(uv), "pip", "compile", "--quiet", "--generate-hashes", "--no-annotate", "--no-emit-index-url"]
     command += ["--custom-compile-command", "python3 build.py lock", "--python-version", python, *options]
+    if "backend.in" in sources:
+        command += ["--override", OVERRIDES]
     command += [*sources, "--output-file", name]
     return subprocess.run(command, cwd=REQUIREMENTS, stdin=subprocess.DEVNULL, check=False).returncode == 0
