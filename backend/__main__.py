@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .commands import batch, bench, diagnose, generate, plan, prompt
+from .commands import batch, bench, diagnose, enhance, generate, plan, prompt
 
 if TYPE_CHECKING:
     from .jobs import Producer
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Reads its configuration as one line of JSON from stdin and ends when stdin does.",
     )
     generate.add_to(commands)
+    enhance.add_to(commands)
     diagnose.add_to(commands)
     plan.add_to(commands)
     models = commands.add_parser("models", help="work with model files").add_subparsers(dest="action", required=True)

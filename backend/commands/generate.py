@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import enhance_options
+
 if TYPE_CHECKING:
     from ..outputs import PaintedResult
     from ..pipeline import ProductionPipeline
@@ -61,6 +63,7 @@ def add_to(commands: Any) -> None:
     add("--reference-strength", type=float, metavar="SCALE", help="how strongly it speaks, up to 2 (default: 1)")
     add("--bit-depth", type=int, choices=(8, 16), help="of the picture's channels (default: 16 for EXR, else 8)")
     add("--speed", metavar="NAME", help='"exact" (the default), or a faster one that changes the picture a little')
+    enhance_options.add_to(parser, "how many times as large the picture is made once it is painted, 1.5 to 8")
     add("--maps-folder", type=Path, metavar="FOLDER", help="where the maps are kept (default: beside the picture)")
 
 
@@ -156,6 +159,7 @@ def _request(
     values = {name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None}
     values |= _size(options, base, maps) | _task(options, base, maps)
     values["controls"] = _controls(options, base)
+    values["enhancement"] = enhance_options.enhancement(options, base.enhancement if base is not None else None)
     if options.bit_depth is None and options.out.suffix.lower() == ".exr":
         values["bit_depth"] = 16
     if options.reference is not None and options.reference_strength is None:

@@ -57,7 +57,7 @@ def restore_faces(
 
 def look(picture: NDArray[Any]) -> NDArray[np.uint8]:
     """(h, w, 1 to 4) -> (h, w, 3) uint8, as a detector takes it."""
-    return np.ascontiguousarray(from_float(_colours(picture), np.uint8))
+    return np.ascontiguousarray(from_float(_colours(picture), np.dtype(np.uint8)))
 
 
 def _restore(picture: NDArray[Any], face: Face, network: Network, share: float) -> None:

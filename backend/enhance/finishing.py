@@ -89,7 +89,7 @@ def _strips(height: int) -> Iterator[tuple[int, int]]:
 
 def _luma(values: Floats) -> Floats:
     """(h, w, 1 or 3) -> (h, w)."""
-    return values[..., 0] if values.shape[2] == 1 else values @ LUMA
+    return values[..., 0] if values.shape[2] == 1 else np.asarray(values @ LUMA, np.float32)
 
 
 def _midtones(luma: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,10 +11,11 @@ from ..wire import FailureError, FailureKind
 from ..wire.disk import write_whole
 from .colour import linear_of, to_8_bits, to_float
 from .exr import encode_exr
-from .metadata import exif_of, texts_of_png
+from .metadata import REQUEST, exif_of, texts_of_png
 from .png import decode_png
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 ENDINGS = (".png", ".webp", ".jpg", ".jpeg", ".exr")
@@ -42,6 +44,9 @@ def save_picture(png: bytes, path: str | Path) -> Path:
     Rec. 709 primaries), as fine as the PNG is: ask for 16 bits. All carry the Request, the digests, the plan and the
     `parameters` text: in PNG's text chunks, in EXIF (MakerNote; UserComment for the text), in EXR's attributes.
 
+    Grey stays grey. Alpha stays, and is gone from a JPEG; in EXR the colours are multiplied by it. A map that was made
+    larger is written to EXR as the numbers that it holds, normals as -1..1.
+
     Raises `FailureError` (bad_request) for another ending and for a prompt too long for a JPEG, `OSError` where the
     file cannot be written.
     """
@@ -57,8 +62,7 @@ def picture_bytes(png: bytes, ending: str) -> bytes:
         return png
     pixels, texts = decode_png(png), texts_of_png(png)
     if ending.lower() == ".exr":
-        linear = linear_of(to_float(pixels))
-        return encode_exr({name: linear[..., index] for index, name in enumerate("RGB")}, texts)
+        return encode_exr(_exr_channels(to_float(pixels), _data_kind(texts)), texts)
     exif = exif_of(texts)
     if ending.lower() == ".webp":
         # exact: what is transparent counts too, and nothing is.
@@ -72,9 +76,38 @@ def picture_bytes(png: bytes, ending: str) -> bytes:
     return _by_pillow(pixels, "JPEG", exif=exif, quality=JPEG_QUALITY, subsampling=0)
 
 
+def _exr_channels(values: NDArray[np.float32], data: str) -> dict[str, NDArray[np.float32]]:
+    """(height, width, 1 to 4), 0..1 -> channels by EXR's names. data: of `enhancement.DATA_KINDS`."""
+    import numpy as np
+
+    channels = values.shape[2]
+    colours = 1 if channels < 3 else 3
+    found = values[..., :colours]
+    if data == "normal":
+        found = found * 2.0 - 1.0
+    elif data == "colour":
+        found = linear_of(found)
+        # EXR's alpha is associated: https://openexr.com/en/latest/TechnicalIntroduction.html#premultiplied
+        found = found if channels == colours else found * values[..., colours:]
+    named = {name: found[..., index] for index, name in enumerate("Y" if colours == 1 else "RGB")}
+    if channels > colours:
+        named["A"] = values[..., colours]
+    return {name: np.ascontiguousarray(channel, np.float32) for name, channel in named.items()}
+
+
+def _data_kind(texts: dict[str, str]) -> str:
+    """What the picture's numbers stand for."""
+    request = json.loads(texts.get(REQUEST, "{}"))
+    return (request.get("enhancement") or {}).get("data", "colour")
+
+
 def _by_pillow(pixels: NDArray[Any], form: Literal["WEBP", "JPEG"], **options: Any) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(to_8_bits(pixels)).save(buffer, form, **options)
+    eight = to_8_bits(pixels)
+    image = Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight)
+    if form == "JPEG" and "A" in image.getbands():
+        image = image.convert("L" if image.mode == "LA" else "RGB")
+    image.save(buffer, form, **options)
     return buffer.getvalue()

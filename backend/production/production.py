@@ -16,11 +16,13 @@ from ..failures import failure_of
 from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_loras, model_names
 from ..planning import MemoryPlan, step_down
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
+from ..wire.request import sources_of
 from .choosing import model_for
-from .forecast import Forecast
+from .enhancing import enhanced, networks_of, plan_of_networks
+from .forecast import Expected, Forecast
 from .inputs import check_source, control_pictures, maps_used, plan_of
 from .job import Job, OnProgress
-from .keeping import Kept, Order, OrderDigests
+from .keeping import AnyOrder, EnhanceOrder, Kept, Order, OrderDigests
 from .loras import use_loras
 from .machine import machine_of, prepare_libraries
 from .painting import SoFar, paint
@@ -34,6 +36,7 @@ from .stage_times import Loaded, RunClass
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from ..flux.model import FluxModel, ModelFiles
@@ -126,6 +129,9 @@ class Production:
             return result
         maps.check_shapes(request.width, request.height)
         check_source(request, maps)
+        networks = networks_of(request, self._models_folder)
+        if not request.is_painted:
+            return self._enhanced(request, maps, networks, digests, job)
         asked = request
         chosen = model_for(request, self._models_folder, self._device)
         folder, job.model_reason = chosen.folder, chosen.reason
@@ -141,9 +147,8 @@ class Production:
         job.note = " ".join(choice.note for choice in choices if choice.note)
         if request.task == "show_controls":
             return self._shown_controls(request, maps, choices, job)
-        order = self._order(
-            request, folder, choices, passes, map_digests(maps, maps_used(request, choices, maps), digests), job
-        )
+        used = map_digests(maps, maps_used(request, choices, maps), digests)
+        order = replace(self._order(request, folder, choices, passes, used, job), networks=networks)
         key = self._kept.key(order)
         result = self._kept.look_up(key, job)
         if result is not None:
@@ -167,6 +172,46 @@ class Production:
         memory = self._too_large.avoided(plan_of_job(machine_of(self._device), request, folder, choices, loras))
         decided = {"model": folder.name, "variant": folder.variant, **self._decided(job), **plan_of(choices, job.note)}
         return Order(request, folder, choices, loras, passes, decided, digests, memory).placed(memory)
+
+    def _enhanced(
+        self,
+        request: GenerationRequest,
+        maps: ControlMaps,
+        networks: Mapping[str, Path],
+        digests: Mapping[str, str],
+        job: Job,
+    ) -> GenerationResult:
+        """The Result of a Request that enhances a picture and paints none."""
+        maps.check(request.width, request.height)
+        assert maps.picture is not None  # `check_source`
+        used = map_digests(maps, sources_of(request), digests)
+        order = EnhanceOrder(request, self._decided(job), used, networks)
+        result = self._kept.look_up(self._kept.key(order), job)
+        if result is None:
+            job.forecast = Forecast([Expected("loading"), Expected("enhancing"), Expected("saving")])
+            with job.stage("loading"):
+                prepare_libraries()
+                from ..flux.memory import reset_peak
+                from ..flux.model import choose_device
+
+                files_before = _fingerprint(order.files())
+                device = choose_device(self._device)[0]
+                reset_peak(device)
+            plan = {**self._decided(job), **plan_of_networks(networks)}
+            pixels = enhanced(maps.picture, order, device, job, self._make_room, maps.reference)
+            plan |= {"note": job.note} if job.note else {}
+            result, found = self._finished(order, pixels, plan, device, job)
+            if _fingerprint(order.files()) == files_before:
+                self._kept.keep(order, result, found)
+        self._kept.keep_maps(order, maps)
+        return result
+
+    def _make_room(self) -> None:
+        """Lets go of the model where it and a network for pictures would crowd the card."""
+        from ..flux.memory import is_crowded
+
+        if self._loaded is not None and is_crowded(self._loaded[1].device):
+            self.forget()
 
     def _decided(self, job: Job) -> dict[str, str]:
         """Where and in which numbers will be computed, as far as a picture that is kept depends on it."""
@@ -205,7 +250,15 @@ class Production:
         job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
         files_before = _fingerprint(order.files())
         order, pixels = self._painted(order, maps, pictures, prompt, ahead, job)
-        result, digests = self._finished(order, pixels, prompt, job)
+        assert self._loaded is not None, "it has just painted"
+        plan, device = {**self._loaded[1].plan(), **prompt.plan()}, self._loaded[1].device
+        if request.enhancement is not None:
+            # Nothing here holds the model, so that it can make room.
+            plan |= plan_of_networks(order.networks)
+            pixels = enhanced(pixels, order, device, job, self._make_room, maps.reference)
+        plan = {"model": folder.name, "variant": folder.variant, **plan, "placement": order.memory.decides()}
+        plan |= plan_of(choices, job.note, job.model_reason)
+        result, digests = self._finished(order, pixels, plan, device, job)
         self._kept.times.learn(run, order.passes, loaded, job.timings, job.step_unit)
         if _fingerprint(order.files()) == files_before:
             # Else a file was changed while this ran, and the digests are not those of what was painted with.
@@ -266,23 +319,20 @@ class Production:
         return model
 
     def _finished(
-        self, order: Order, pixels: NDArray[Any], prompt: FinalPrompt, job: Job
+        self, order: AnyOrder, pixels: NDArray[Any], plan: dict[str, Any], device: torch.device, job: Job
     ) -> tuple[GenerationResult, OrderDigests]:
-        """The Result of what was painted, with its provenance, and the digests of what was read for it."""
+        """The Result of what was made, with its provenance, and the digests of what was read for it."""
         from ..flux.memory import peak_memory
 
-        assert self._loaded is not None, "it has just painted"
-        request, folder, model = order.request, order.folder, self._loaded[1]
+        request, transformer = order.request, ""
+        if isinstance(order, Order):
+            transformer = order.folder.transformer.relative_to(order.folder.path).as_posix()
         with job.stage("saving"):
             digests = self._kept.digests(order, job.check)
             said = {"request": request.digest(), "maps": dict(order.map_digests), **digests.to_json()}
-            plan = {"model": folder.name, "variant": folder.variant, **model.plan(), **prompt.plan()}
-            plan["placement"] = order.memory.decides()
-            plan |= plan_of(order.choices, job.note, job.model_reason)
-            transformer = folder.transformer.relative_to(folder.path).as_posix()
             png = encode_png(pixels, provenance(request, said, plan, transformer))
         log.info("made %s x %s, %s steps, %s", request.width, request.height, request.steps, job.timings)
-        result = GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(model.device))
+        result = GenerationResult(request, png, plan=plan, timings=job.timings, peak_memory=peak_memory(device))
         return result, digests
 
     def _in_memory(self, order: Order, texts: set[Text]) -> Loaded:

@@ -74,7 +74,9 @@ def works_of(passes: Sequence[Pass], loaded: Loaded) -> list[tuple[str, float]]:
             ("denoising", steps_of(one.request) * step_work(one.request)),
             ("decoding", _megapixels(one.request)),
         ]
-    return [*works, ("saving", _megapixels(passes[-1].request))]
+    last = passes[-1].request
+    larger = _megapixels(last) * (last.enhancement.scale**2 if last.enhancement is not None else 1.0)
+    return [*works, *([("enhancing", larger)] if last.enhancement is not None else []), ("saving", larger)]
 
 
 def steps_of(request: GenerationRequest) -> int:

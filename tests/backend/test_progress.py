@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.production import Production
-from backend.production.forecast import SHARES, Expected, Forecast, unlearned
+from backend.production.forecast import SHARES, TOLD_MAX, Expected, Forecast, unlearned
 from backend.production.passes import passes_of
 from backend.production.stage_times import Loaded, RunClass, StageTimes
 from backend.wire import Control, GenerationRequest, Progress, Stage
@@ -43,7 +43,7 @@ def test_a_run_that_goes_as_expected_is_told_to_the_second() -> None:
             fractions.append(fraction)
             clock.now += seconds / 4 if step < 4 else 0.0
     assert fractions == sorted(fractions) and fractions[0] == 0.0
-    assert fractions[-1] == pytest.approx(sum(SHARES.values())) and fractions[-1] < 1.0
+    assert fractions[-1] == pytest.approx(TOLD_MAX) and fractions[-1] < 1.0
 
 
 def test_a_stage_without_steps_counts_down_and_not_below_nothing() -> None:

@@ -1,0 +1,51 @@
+"""What is done to a finished picture, as the commands `enhance` and `generate` understand it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..wire import Enhancement
+
+FIELDS = {
+    "by": "scale",
+    "network": "network",
+    "faces": "faces",
+    "face_network": "face_network",
+    "fidelity": "fidelity",
+    "finish": "finish",
+    "tileable": "tileable",
+    "data": "data",
+}
+"""Options, and the fields of `Enhancement` that they are."""
+
+
+def add_to(parser: argparse.ArgumentParser, scale: str) -> None:
+    """Adds the options. scale: what is said of the one that makes a picture larger."""
+    from ..wire.enhancement import DATA_KINDS
+    from ..wire.finishes import BY_STYLE, FINISHES
+
+    add = parser.add_argument_group("enhancement").add_argument
+    add("--by", type=float, metavar="SCALE", help=scale)
+    add("--network", metavar="NAME", help="a file in the folder upscalers of your models (default: the first there)")
+    add("--faces", action=argparse.BooleanOptionalAction, help="find faces and restore them")
+    add("--face-network", metavar="NAME", help="what restores them (default: the first there)")
+    add("--fidelity", type=float, help="0 for what that makes of a face, 1 for the face as it was (default: 0.5)")
+    add("--finish", choices=("", BY_STYLE, *FINISHES), help='sharpening, contrast, grain; "style": as it asks')
+    add("--tileable", action=argparse.BooleanOptionalAction, help="the picture's borders meet, and go on meeting")
+    add("--data", choices=DATA_KINDS, help="what the picture holds (default: colour)")
+
+
+def enhancement(options: argparse.Namespace, base: Enhancement | None = None) -> Enhancement | None:
+    """What the options say, over `base`; None where nothing is to be done."""
+    from dataclasses import replace
+
+    from ..wire import Enhancement
+
+    given: dict[str, Any] = {
+        field: getattr(options, option) for option, field in FIELDS.items() if getattr(options, option) is not None
+    }
+    found = replace(base or Enhancement(), **given)
+    found.check()
+    return None if found.does_nothing else found
