@@ -5,7 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-MODULES: tuple[str, ...] = ("state", "preferences", "settings", "results", "operators", "ui", "cli")
+MODULES: tuple[str, ...] = (
+    "state",
+    "preferences",
+    "enhance_settings",
+    "settings",
+    "results",
+    "operators",
+    "ui",
+    "cli",
+)
 """Names of the modules that have register() and unregister(), in the order of registration."""
 
 

@@ -20,7 +20,7 @@ from ..backend.wire.presets import PRESETS
 from ..backend.wire.request import SAMPLERS, SCHEDULES
 from ..backend.wire.speeds import SPEEDS
 from ..backend.wire.styles import STYLES
-from . import choices, cli_diagnose
+from . import choices, cli_diagnose, cli_enhance
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     cli_diagnose.add_to(commands)
+    cli_enhance.add_to(commands)
     command = commands.add_parser("generate", help="paint a picture of what a camera sees", allow_abbrev=False)
     add = command.add_argument
     add("--prompt", required=True, help="what the picture shows")
@@ -90,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     add("--few-steps", metavar="NAME", help="a LoRA that paints in few steps, with its steps and guidance")
     add("--speed", choices=SPEEDS, help="exact (the default), or a faster one that changes the picture a little")
     add("--model", metavar="NAME", help="a folder in the models folder")
+    cli_enhance.add_options(command)
     add("--json", type=Path, metavar="FILE", help="write what was done, or why not, as JSON")
     add("--backend-python", type=Path, metavar="FILE", help="the backend's Python (default: the preferences')")
     add("--models", type=Path, metavar="FOLDER", help="the models folder (default: the preferences')")
@@ -127,7 +129,7 @@ def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
         raise FailureError.of(
             FailureKind.BAD_REQUEST, f"{missing} was not opened.", "Check the file's name, and that it is a .blend."
         )
-    order = _order(options)
+    order = cli_enhance.order(options) if options.command == cli_enhance.NAME else _order(options)
     jobs.check(order)
     place = preferences.backend_place(options.backend_python, options.models)
     try:
@@ -142,7 +144,7 @@ def _generate(options: argparse.Namespace) -> tuple[str, GenerationResult]:
 
 
 def _order(options: argparse.Namespace) -> Order:
-    from . import loras, preferences, settings
+    from . import control_settings, enhance_settings, loras, preferences, settings
     from .operators import jobs, start
 
     order = jobs.order_from_settings(bpy.context, new_seed=options.seed is None)
@@ -156,7 +158,8 @@ def _order(options: argparse.Namespace) -> Order:
     values |= settings.negative_over(order.request, options.negative_prompt, options.true_cfg)
     if options.size:
         values["width"], values["height"] = options.size
-    values |= settings.controls_over(order.request, options.controls, options.preset)
+    values |= control_settings.controls_over(order.request, options.controls, options.preset)
+    values |= enhance_settings.over(order.request.enhancement, cli_enhance.values(options))
     if options.models and not options.model:
         names = model_names(options.models)
         if order.request.model not in names:

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import bpy
 
-from ..backend.wire import CONTROL_KINDS, Control, GenerationRequest, snap_size
+from ..backend.wire import GenerationRequest, snap_size
 from ..backend.wire.model_names import is_shipped, model_names
-from ..backend.wire.presets import preset_control, with_preset
 from ..backend.wire.request import PICTURELESS, REFERENCE_STRENGTH_MAX, TRUE_CFG_MAX, has_strength
 from ..backend.wire.stages import parse_stages, plan_of
-from . import choices, loras, preferences, state
+from . import choices, control_settings, enhance_settings, loras, preferences, state
 
 SEED_MAX = 2**31 - 1
 """Blender's integer properties end here, half-way through the Request's range."""
 TRUE_CFG = 2.0
 """What a negative prompt takes where nothing else is said."""
 REFERENCE_STRENGTH = 1.0
-
-
-class GrisailleControl(bpy.types.PropertyGroup):
-    """One ControlNet input."""
-
-    strength: bpy.props.FloatProperty(
-        name="Strength",
-        description="How strictly the picture follows this map",
-        default=0.7,
-        min=0.0,
-        max=2.0,
-        soft_max=1.0,
-        subtype="FACTOR",
-    )
-    start: bpy.props.FloatProperty(
-        name="Start",
-        description="The part of the steps after which this map begins to guide",
-        default=0.0,
-        min=0.0,
-        max=0.99,
-        subtype="FACTOR",
-    )
-    end: bpy.props.FloatProperty(
-        name="End",
-        description="The part of the steps after which this map no longer guides",
-        default=1.0,
-        min=0.01,
-        max=1.0,
-        subtype="FACTOR",
-    )
 
 
 def _model_items(settings: GrisailleSettings, context: bpy.types.Context | None) -> list[tuple[str, str, str, int]]:
@@ -80,15 +48,7 @@ def _set_model(settings: GrisailleSettings, value: int) -> None:
     settings.model_name = next((item[0] for item in _model_items(settings, None) if item[3] == value), "")
 
 
-def _control(kind: str) -> Any:
-    return bpy.props.PointerProperty(type=GrisailleControl, name=choices.CONTROL_LABELS[kind])
-
-
-def _use(kind: str, description: str) -> Any:
-    return bpy.props.BoolProperty(name=choices.CONTROL_LABELS[kind], description=description, default=kind == "depth")
-
-
-class GrisailleSettings(bpy.types.PropertyGroup):
+class GrisailleSettings(control_settings.ControlSettings, bpy.types.PropertyGroup):
     """`scene.grisaille`."""
 
     prompt: bpy.props.StringProperty(
@@ -189,24 +149,6 @@ class GrisailleSettings(bpy.types.PropertyGroup):
     model: bpy.props.EnumProperty(
         name="Model", description="What paints the picture", items=_model_items, get=_get_model, set=_set_model
     )
-    use_depth: _use("depth", "Guide the picture with how far things are")
-    use_normal: _use("normal", "Guide the picture with how surfaces face")
-    use_line: _use("line", "Guide the picture with outlines and creases")
-    use_pose: _use("pose", "Guide the picture with how people stand, as their armatures are posed")
-    use_canny: _use("canny", "Guide the picture with thin, hard edges of what is modelled")
-    use_soft_edge: _use("soft_edge", "Guide the picture with wide, soft edges of what is modelled: looser than Canny")
-    use_grey: _use("grey", "Guide the picture with the scene's light and shade; renders it with a few samples")
-    use_tile: _use("tile", "Guide the picture with the scene's colours, coarse; renders it with a few samples")
-    use_blur: _use("blur", "Guide the picture with the scene's colours, blurred; renders it with a few samples")
-    depth: _control("depth")
-    normal: _control("normal")
-    line: _control("line")
-    pose: _control("pose")
-    canny: _control("canny")
-    soft_edge: _control("soft_edge")
-    grey: _control("grey")
-    tile: _control("tile")
-    blur: _control("blur")
     loras: bpy.props.CollectionProperty(type=loras.GrisailleLora, name="LoRAs")
     source: bpy.props.EnumProperty(name="View", description="What the picture is seen from", items=choices.SOURCES)
     line_source: bpy.props.EnumProperty(name="Lines", description="What draws the line map", items=choices.LINE_SOURCES)
@@ -251,17 +193,9 @@ def describe_size(wanted: tuple[int, int]) -> str:
     return f"{text} ({', '.join(changes)})" if changes else text
 
 
-def controls(settings: GrisailleSettings) -> tuple[Control, ...]:
-    """The controls that are on."""
-    groups = ((kind, getattr(settings, kind)) for kind in CONTROL_KINDS if getattr(settings, f"use_{kind}"))
-    return tuple(
-        Control(kind, round(group.strength, 4), round(group.start, 4), round(group.end, 4)) for kind, group in groups
-    )
-
-
 def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) -> GenerationRequest:
     """The Request for these settings. It is not checked: `request.check()` says what is wrong with it."""
-    chosen = controls(settings)
+    chosen = control_settings.controls(settings)
     return GenerationRequest(
         prompt=settings.prompt,
         **style(settings.style),
@@ -281,6 +215,7 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         stages=parse_stages(_stages_text(settings), settings.steps, chosen),
         reference_strength=round(settings.reference_strength, 4) if settings.reference_image else 0.0,
         loras=loras.used(settings.loras),
+        enhancement=enhance_settings.used(enhance_settings.of(settings.id_data)),
     )
 
 
@@ -322,6 +257,9 @@ def _true_cfg(settings: GrisailleSettings) -> float | None:
 
 def from_request(settings: GrisailleSettings, request: GenerationRequest) -> None:
     """Sets everything as it was for `request`: the same picture comes out again."""
+    if request.task == "enhance":  # nothing was painted
+        enhance_settings.fill(enhance_settings.of(settings.id_data), request.enhancement)
+        return
     settings.prompt = request.prompt
     settings.style, settings.enhance = request.style or choices.NO_STYLE, request.enhance
     settings.size_mode = "CUSTOM"
@@ -340,57 +278,13 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     settings.true_cfg = request.true_cfg if request.true_cfg > 1.0 else TRUE_CFG
     settings.model_name = request.model
     loras.fill(settings.loras, request.loras)
-    by_kind = {control.kind: control for control in request.controls}
-    for kind in CONTROL_KINDS:
-        group = getattr(settings, kind)
-        setattr(settings, f"use_{kind}", kind in by_kind)
-        if control := by_kind.get(kind):
-            group.strength, group.start, group.end = control.strength, control.start, control.end
+    enhance_settings.fill(enhance_settings.of(settings.id_data), request.enhancement)
+    control_settings.fill(settings, request.controls)
     settings.custom_stages = json.dumps(request.to_json()["stages"])
     settings.stages = plan_of(request.stages, request.steps, request.controls) or choices.CUSTOM_STAGES
 
 
-def use_preset(settings: GrisailleSettings, preset: str) -> None:
-    """Sets every control's strength and window to the preset's; which are on stays as it is."""
-    for kind in CONTROL_KINDS:
-        group, control = getattr(settings, kind), preset_control(kind, preset)
-        group.strength, group.end = control.strength, control.end
-        group.start = control.start
-
-
-def controls_over(request: GenerationRequest, text: str | None, preset: str | None) -> dict[str, Any]:
-    """The Request's field where a script says which controls, or a preset for them, or both, or neither (None)."""
-    if text is not None:
-        return {"controls": parse_controls(text, preset)}
-    return {"controls": with_preset(request.controls, preset)} if preset is not None else {}
-
-
-def parse_controls(text: str, preset: str | None = None) -> tuple[Control, ...]:
-    """Controls as written in scripts: "depth,normal:0.5". "none" or nothing for no controls.
-
-    preset: what is not written is the preset's. Raises `FailureError` (bad_request) on an unknown kind or a strength
-    that is no number.
-    """
-    found = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        if item.lower() == "none":
-            continue
-        kind, colon, strength = item.partition(":")
-        control = Control(kind.strip())
-        control.check()
-        if preset is not None:
-            control = preset_control(control.kind, preset)
-        if colon:
-            try:
-                control = replace(control, strength=float(strength))
-            except ValueError:
-                control = replace(control, strength=float("nan"))
-        control.check()
-        found.append(control)
-    return tuple(found)
-
-
-CLASSES = (GrisailleControl, loras.GrisailleLora, GrisailleSettings)
+CLASSES = (control_settings.GrisailleControl, loras.GrisailleLora, GrisailleSettings)
 
 
 def register() -> None:

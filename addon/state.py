@@ -79,6 +79,7 @@ class State:
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
     saved: set[str] = field(default_factory=set)
     model_items: list[tuple[str, str, str, int]] = field(default_factory=list)
+    network_items: list[tuple[str, str, str]] = field(default_factory=list)
     previews: Any = None
     command: Any = None
     diagnosis: Diagnosis | None = None

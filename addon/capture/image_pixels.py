@@ -27,6 +27,45 @@ def read_pixels(image: Any) -> Pixels:
     return pixels
 
 
+UNIT = 0.1
+"""How far from 1 a direction's length may be in a normal map, of 8 bits and compressed."""
+SAMPLES = 10_000
+
+
+def kind_of(image: Any) -> str:
+    """What an image holds, of `enhancement.DATA_KINDS`: colours unless it says that it holds none.
+
+    Numbers are normals where nine in ten of some pixels are directions of length 1 that look out of the surface.
+    """
+    if image.colorspace_settings.name != "Non-Color":
+        return "colour"
+    if image.channels < 3:
+        return "data"
+    values = read_pixels(image)[..., :3].reshape(-1, 3)
+    values = values[:: max(1, len(values) // SAMPLES)] * 2.0 - 1.0
+    is_direction = (np.abs(np.linalg.norm(values, axis=1) - 1.0) < UNIT) & (values[:, 2] > -UNIT)
+    # A grey of one value could be one by chance.
+    return "normal" if is_direction.mean() > 0.9 and np.ptp(values, axis=1).max() > UNIT else "data"
+
+
+def exact_pixels(image: Any, kind: str) -> NDArray[Any]:
+    """(height, width, 3, or 4 where something is transparent) uint8 or, of an image of floats, uint16; top row first.
+
+    kind: of `enhancement.DATA_KINDS`; light becomes display values where it is of colours.
+    """
+    if kind != "colour" and image.is_float:
+        width, height = image.size
+        values = np.empty(width * height * image.channels, np.float32)
+        image.pixels.foreach_get(values)
+        values = values.reshape(height, width, image.channels)[::-1]
+    else:
+        values = read_pixels(image)
+    if values.shape[2] == 4 and (values[..., 3] >= 1.0).all():
+        values = values[..., :3]
+    most, dtype = (65535.0, np.uint16) if image.is_float else (255.0, np.uint8)
+    return np.ascontiguousarray(np.rint(values.clip(0.0, 1.0) * most).astype(dtype))
+
+
 def _display(light: Pixels) -> Pixels:
     """Linear light -> sRGB's display values (IEC 61966-2-1)."""
     light = light.clip(0.0, 1.0)

@@ -6,10 +6,11 @@ from typing import Any
 
 import bpy
 
-from . import cancel, controls, diagnose, folders, generate, loras, prompt, render, results, view
+from . import cancel, controls, diagnose, enhance, folders, generate, loras, prompt, render, results, view
 
 CLASSES = (
     generate.GRISAILLE_OT_generate,
+    enhance.GRISAILLE_OT_enhance,
     cancel.GRISAILLE_OT_cancel,
     controls.GRISAILLE_OT_show_controls,
     controls.GRISAILLE_OT_control_preset,
@@ -38,9 +39,13 @@ def register() -> None:
         bpy.utils.register_class(cls)
     menu: Any = bpy.types.TOPBAR_MT_render
     menu.append(render.draw_in_render_menu)
+    image_menu: Any = bpy.types.IMAGE_MT_image
+    image_menu.append(enhance.draw_in_image_menu)
 
 
 def unregister() -> None:
+    image_menu: Any = bpy.types.IMAGE_MT_image
+    image_menu.remove(enhance.draw_in_image_menu)
     menu: Any = bpy.types.TOPBAR_MT_render
     menu.remove(render.draw_in_render_menu)
     for cls in reversed(CLASSES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import choices, settings
+from .. import choices, control_settings, settings
 from . import jobs
 from .painting import PaintingOperator
 
@@ -29,5 +29,5 @@ class GRISAILLE_OT_control_preset(bpy.types.Operator):
     preset: bpy.props.EnumProperty(name="Preset", items=choices.PRESET_ITEMS, default="balanced")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        settings.use_preset(settings.of(context.scene), self.preset)
+        control_settings.use_preset(settings.of(context.scene), self.preset)
         return {"FINISHED"}

@@ -7,12 +7,13 @@ from typing import Any
 
 import bpy
 
-from .. import choices, loras, preferences, settings
+from .. import choices, control_settings, enhance_settings, loras, preferences, settings
 from . import jobs, start
+from .enhance_options import EnhanceOptions
 from .painting import PaintingOperator
 
 
-class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
+class GRISAILLE_OT_generate(EnhanceOptions, PaintingOperator, bpy.types.Operator):
     """Paint a picture of this view. In scripts, waits for it; every setting can be given, others are the scene's"""
 
     bl_idname = "grisaille.generate"
@@ -74,7 +75,8 @@ class GRISAILLE_OT_generate(PaintingOperator, bpy.types.Operator):
         values = {name: self._value(name) for name in start.REQUEST_NAMES if self._given(name)}
         values |= settings.style(self._value("style"))
         values |= settings.negative_over(order.request, self._value("negative_prompt"), self._value("true_cfg"))
-        values |= settings.controls_over(order.request, self._value("controls"), self._value("preset"))
+        values |= control_settings.controls_over(order.request, self._value("controls"), self._value("preset"))
+        values |= enhance_settings.over(order.request.enhancement, self.enhancement_values())
         request = replace(order.request, **values)
         values = {
             **loras.over(request, self._value("loras"), self._value("few_steps"), preferences.models_folder()),

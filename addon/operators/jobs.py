@@ -87,7 +87,7 @@ def check(order: Order) -> None:
     start.check(order)
     if order.camera:
         named_camera(order.camera)
-    if not order.request.model:
+    if not order.request.model and order.request.is_painted:
         raise FailureError.of(
             FailureKind.MODEL_MISSING,
             f"There is no model in {preferences.models_folder()}.",
@@ -145,7 +145,10 @@ def begin(context: bpy.types.Context, order: Order, place: BackendPlace | None =
     current = state.get()
     current.failure = None
     maps, source = ControlMaps(), origin.make(context.scene, None, order.destination, 0.0)
-    if order.request.task != "show_prompt":
+    if order.request.task == "enhance":
+        maps = start.with_source(maps, order)
+        source |= origin.of_image(start.named_image(order.image), order.request)
+    elif order.request.task != "show_prompt":
         captured = capture(context, order)
         current.failure = captured.note
         maps = start.with_source(captured.maps, order)

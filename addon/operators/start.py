@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
@@ -94,6 +94,8 @@ def with_source(maps: ControlMaps, order: Order) -> ControlMaps:
     """The maps with the picture and the mask that the order starts from, and its reference."""
     if "reference" in sources_of(order.request):
         maps = replace(maps, reference=_reference(order.reference))
+    if order.request.task == "enhance":
+        return replace(maps, picture=_picture(order))
     if not is_from_picture(order.request.task):
         return maps
     import numpy as np
@@ -108,6 +110,14 @@ def with_source(maps: ControlMaps, order: Order) -> ControlMaps:
     pixels = fitted(read_pixels(named_image(order.mask)), *size)
     mask = (pixels[..., :3].mean(2) * pixels[..., 3]).clip(0.0, 1.0).astype(np.float32)
     return replace(maps, image=image, mask=np.ascontiguousarray(mask))
+
+
+def _picture(order: Order) -> NDArray[Any]:
+    """The image that is to be enhanced, with all that it holds."""
+    from ..capture.image_pixels import exact_pixels
+
+    enhancement = order.request.enhancement
+    return exact_pixels(named_image(order.image), enhancement.data if enhancement is not None else "colour")
 
 
 def _reference(name: str) -> NDArray[np.uint8]:

@@ -119,17 +119,17 @@ def apply(entry: history.GrisailleResult, destination: str, objects: Iterable[st
     """
     source = history.origin_of(entry)
     image = entry.image
-    view = origin.view_of(source)
     match destination:
         case "CAMERA_BACKGROUND":
-            placement.as_camera_background(image, view)
+            placement.as_camera_background(image, origin.view_of(source))
         case "IMAGE_EMPTY":
+            view = origin.view_of(source)
             placement.as_image_empty(image, view, origin.distance_of(source), origin.scene_of(source))
         case "MATERIAL":
             from ..texturing import project
 
             there: list[Any] = [found for name in objects if (found := bpy.data.objects.get(name)) is not None]
-            if not project(image, view, there):
+            if not project(image, origin.view_of(source), there):
                 raise FailureError.of(
                     FailureKind.BAD_REQUEST,
                     "There is no object to project the picture on.",
@@ -190,7 +190,7 @@ def redraw() -> None:
     """Has the panels drawn again that show jobs."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == "VIEW_3D":
+            if area.type in ("VIEW_3D", "IMAGE_EDITOR"):
                 for region in area.regions:
                     if region.type == "UI":
                         region.tag_redraw()

@@ -67,7 +67,7 @@ def add(
         entry = of(scene).add()
         scene.grisaille_history_index = len(of(scene)) - 1  # pyright: ignore[reportAttributeAccessIssue]
     entry.image = images.pack_result(job_id, request, png, origin)
-    entry.name = entry.prompt = request.prompt
+    entry.name = entry.prompt = request.prompt or entry.image.name
     entry.request = json.dumps(request.to_json())
     entry.origin = json.dumps(origin)
     entry.job_id = job_id

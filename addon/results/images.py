@@ -23,12 +23,22 @@ def pack(name: str, png: bytes) -> bpy.types.Image:
 
 def pack_result(job_id: str, request: GenerationRequest, png: bytes, origin: dict[str, str]) -> bpy.types.Image:
     """The picture of a finished job as an image that remembers its Request, its job and its view."""
-    words = " ".join(request.prompt.split())
-    image = pack(f"Grisaille {words[:NAME_MAX].strip()}".strip(), png)
+    image = pack(_name(request, origin), png)
+    if space := origin.get("colorspace"):
+        image.colorspace_settings.name = space  # pyright: ignore[reportAttributeAccessIssue]
     image["grisaille_job"] = job_id
     image["grisaille_request"] = json.dumps(request.to_json())
     image["grisaille_view"] = origin.get("view", "")
     return image
+
+
+def _name(request: GenerationRequest, origin: dict[str, str]) -> str:
+    """Of the prompt's words, or of the image that was enhanced."""
+    if source := origin.get("image"):
+        scale = request.enhancement.scale if request.enhancement is not None else 1.0
+        return f"{source[:NAME_MAX]} {f'x{scale:g}' if scale > 1.0 else 'enhanced'}"
+    words = " ".join(request.prompt.split())
+    return f"Grisaille {words[:NAME_MAX].strip()}".strip()
 
 
 def replace(name: str, png: bytes) -> bpy.types.Image:

@@ -11,6 +11,7 @@ from ...backend.wire import FailureError, FailureKind
 from .. import state
 
 if TYPE_CHECKING:
+    from ...backend.wire import GenerationRequest
     from ..capture import View
 
 
@@ -27,6 +28,14 @@ def make(scene: bpy.types.Scene, view: View | None, destination: str, distance: 
         "destination": destination,
         "distance": repr(distance),
     }
+
+
+def of_image(image: bpy.types.Image, request: GenerationRequest) -> dict[str, str]:
+    """What an enhanced image takes on of the one that it was made of: its name, its colour space, its view."""
+    holds_colours = request.enhancement is None or request.enhancement.data == "colour"
+    # Light has become display values on its way.
+    space = "sRGB" if image.is_float and holds_colours else image.colorspace_settings.name
+    return {"image": image.name, "colorspace": space, "view": str(image.get("grisaille_view", ""))}
 
 
 def is_of_this_file(origin: dict[str, str]) -> bool:

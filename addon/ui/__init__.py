@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import bpy
 
-from . import controls, diagnosis, generate, loras, results
+from . import controls, diagnosis, enhance, generate, loras, results
 
 CLASSES = (
     generate.GRISAILLE_PT_generate,
     controls.GRISAILLE_PT_controls,
     loras.GRISAILLE_MT_loras,
     loras.GRISAILLE_PT_loras,
+    enhance.GRISAILLE_PT_enhance,
+    enhance.GRISAILLE_PT_enhance_image,
     results.GRISAILLE_UL_results,
     results.GRISAILLE_PT_results,
 )

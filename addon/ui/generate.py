@@ -32,7 +32,7 @@ class GRISAILLE_PT_generate(bpy.types.Panel):
         _draw_numbers(column, chosen)
         column.prop(chosen, "destination")
         _draw_jobs(layout, context)
-        _draw_failure(layout, context)
+        draw_failure(layout, context)
 
 
 def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.GrisailleSettings) -> None:
@@ -91,10 +91,15 @@ def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:
 
 
 def _draw_jobs(layout: Any, context: bpy.types.Context) -> None:
-    waiting = list(state.get().jobs.values())
     row = layout.row()
     row.scale_y = 1.4
     row.operator("grisaille.generate", icon="BRUSH_DATA")
+    draw_waiting(layout, context)
+
+
+def draw_waiting(layout: Any, context: bpy.types.Context) -> None:
+    """What is running and what waits, each with its progress and a way to end it."""
+    waiting = list(state.get().jobs.values())
     if not waiting:
         return
     if icon := preview.icon_id():
@@ -110,7 +115,8 @@ def _draw_jobs(layout: Any, context: bpy.types.Context) -> None:
         layout.operator("grisaille.cancel", text="Cancel All")
 
 
-def _draw_failure(layout: Any, context: bpy.types.Context) -> None:
+def draw_failure(layout: Any, context: bpy.types.Context) -> None:
+    """What went wrong last, and the next step."""
     failure = state.get().failure
     if failure is None:
         return

@@ -20,6 +20,7 @@ STAGES = {
     "control": "Reading the controls",
     "denoising": "Painting",
     "decoding": "Developing the picture",
+    "enhancing": "Enhancing the picture",
     "saving": "Saving",
 }
 

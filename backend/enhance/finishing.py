@@ -95,7 +95,7 @@ def _luma(values: Floats) -> Floats:
 def _midtones(luma: Floats) -> Floats:
     """1 in the middle, 0 in black and white, where there is no room for more."""
     inside = luma.clip(0.0, 1.0)
-    return 4.0 * inside * (1.0 - inside)
+    return np.asarray(4.0 * inside * (1.0 - inside), np.float32)
 
 
 def _held(change: Floats) -> Floats:
@@ -181,4 +181,4 @@ def _through(values: Floats, matrix: Floats, shift: Floats) -> Floats:
     """The balanced colours; black and white stay without a tint."""
     luma = _luma(values)
     share = (luma / SHADOWS).clip(0.0, 1.0) * ((1.0 - luma) / LIGHTS).clip(0.0, 1.0)
-    return values + (values @ matrix.T + shift - values) * share[..., None]
+    return np.asarray(values + (values @ matrix.T + shift - values) * share[..., None], np.float32)

@@ -1,0 +1,88 @@
+"""Enhance Image: a larger, finer copy of an image of the file; the image itself stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import bpy
+
+from ...backend.wire import Enhancement, FailureError, FailureKind, GenerationRequest
+from .. import enhance_settings, settings
+from ..capture import image_pixels
+from . import jobs, start
+from .enhance_options import EnhanceOptions
+from .painting import PaintingOperator
+
+DATA_ITEMS = (
+    ("AUTO", "As the Image Says", "A Non-Color image is a map: of normals where its values are directions"),
+    ("colour", "Colours", "A picture, or a texture's colours"),
+    ("normal", "Normals", "A normal map: directions stay of length 1"),
+    ("data", "Numbers", "Roughness, height, masks: each channel for itself"),
+)
+
+
+class GRISAILLE_OT_enhance(EnhanceOptions, PaintingOperator, bpy.types.Operator):
+    """Make a larger, finer copy of this image. In scripts, waits for it; what is not given is the scene's"""
+
+    bl_idname = "grisaille.enhance"
+    bl_label = "Enhance Image"
+
+    image: bpy.props.StringProperty(
+        name="Image", description="Its name; empty for the one in the Image Editor", options={"SKIP_SAVE"}
+    )
+    data: bpy.props.EnumProperty(name="Holds", items=DATA_ITEMS, options={"SKIP_SAVE"})
+    filepath: bpy.props.StringProperty(
+        name="File", description="A file for the picture, besides the image", subtype="FILE_PATH", options={"SKIP_SAVE"}
+    )
+
+    def order(self, context: bpy.types.Context) -> jobs.Order:
+        values = self.enhancement_values()
+        output = bpy.path.abspath(self.filepath) if self.filepath else ""
+        return order_for(context.scene, self.image or shown_image(context), values, self.data, output)
+
+
+def shown_image(context: bpy.types.Context) -> str:
+    """The name of the image in the Image Editor under the mouse, or "". Its panel has it as `edit_image`."""
+    image = getattr(context.space_data, "image", None) or getattr(context, "edit_image", None)
+    return image.name if image is not None else ""
+
+
+def order_for(
+    scene: bpy.types.Scene, name: str, values: dict[str, Any], data: str = "AUTO", output: str = ""
+) -> jobs.Order:
+    """The order that enhances the image of that name. Raises `FailureError` (bad_request).
+
+    values: fields of `Enhancement`; where all are None, the scene's settings. data: one of DATA_ITEMS.
+    """
+    if not name:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST, "There is no image to enhance.", "Open one in the Image Editor, or name it."
+        )
+    image: Any = start.named_image(name)
+    width, height = image.size
+    kind = data if data != "AUTO" else image_pixels.kind_of(image)
+    chosen = enhance_settings.enhancement(enhance_settings.of(scene))
+    said = enhance_settings.over(chosen, values)
+    wanted: Enhancement = replace(said.get("enhancement", chosen) or Enhancement(), data=kind)
+    if kind != "colour":
+        # What the scene asks of pictures is not for maps.
+        wanted = replace(wanted, faces=False, face_network="", finish="")
+    chosen_settings = settings.of(scene)
+    request = GenerationRequest(
+        "",
+        width=width,
+        height=height,
+        seed=chosen_settings.seed,
+        task="enhance",
+        bit_depth=16 if image.is_float else 8,
+        enhancement=wanted,
+        **(settings.style(chosen_settings.style) if wanted.finish == "style" else {}),
+    )
+    reference = chosen_settings.reference_image.name if chosen_settings.reference_image else ""
+    return jobs.Order(request, image=name, output=output, reference=reference)
+
+
+def draw_in_image_menu(self: Any, context: bpy.types.Context) -> None:
+    self.layout.separator()
+    self.layout.operator(GRISAILLE_OT_enhance.bl_idname, icon="IMAGE_DATA")
