@@ -76,7 +76,7 @@ def _restore(picture: NDArray[Any], face: Face, network: Network, share: float) 
     masked = warp(np.concatenate([change * face_mask(), face_mask()], 2), inverse(local), size)
     inside = _inside(local, size)
     change, mask = masked[..., :3], masked[..., 3:] * inside
-    _add(part, change * (inside * share), (mask > 0.0)[..., 0])
+    _add(part, np.asarray(change * (inside * share), np.float32), (mask > 0.0)[..., 0])
 
 
 def _add(part: NDArray[Any], change: Floats, where: NDArray[np.bool_]) -> None:

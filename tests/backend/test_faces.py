@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ class Darker:
 
 
 def restored(picture: np.ndarray, faces: list[Face], network: Any = None, **options: Any) -> np.ndarray:
-    return restore_faces(picture, faces, network or Darker(), **options)
+    return restore_faces(picture, faces, cast("Any", network or Darker()), **options)
 
 
 @pytest.mark.parametrize("turn", TURNS)
