@@ -39,17 +39,25 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+WANTED = {"placement": Placement()}
+
+
 @pytest.fixture
-def running(production: Production) -> Iterator[Running]:
-    """Of the loaded model, which is to be compiled; nothing is yet."""
+def running(production: Production, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """Of the loaded model, which is to be compiled, as no plan has it for so small a one; nothing is yet."""
+    real = Production._model
+    monkeypatch.setattr(
+        Production, "_model", lambda self, folder, placement, job: real(self, folder, WANTED["placement"], job)
+    )
+    WANTED["placement"] = Placement()
     made(run(production, replace(REQUEST, steps=1)))
     assert production._loaded is not None
-    running, places = production._loaded[1].running, production._loaded[1].places
-    before, running.programs = places.placement, CompiledBlocks()
-    places.placement = Placement(compiled=True)
+    running = production._loaded[1].running
+    running.programs = CompiledBlocks()
+    WANTED["placement"] = Placement(compiled=True)
     yield running
     assert running.programs.wait(60)
-    places.placement, running.programs = before, CompiledBlocks()
+    running.programs = CompiledBlocks()
     torch._dynamo.reset()
 
 
@@ -118,10 +126,8 @@ def paint_as_it_is(production: Production, request: GenerationRequest) -> tuple[
 
 @pytest.mark.usefixtures("traced")
 def test_what_is_not_asked_for_or_streamed_is_not_compiled(production: Production, running: Running) -> None:
-    model = production._loaded[1]  # type: ignore[index]
     for placement in (Placement(), Placement("streamed", compiled=True)):
-        with torch.inference_mode():
-            model.place(placement)
+        WANTED["placement"] = placement
         assert not paint(production, REQUEST)[0] and not running.programs.is_busy
 
 
@@ -172,7 +178,8 @@ production = Production(Path(sys.argv[1]), "cpu")
 request = GenerationRequest("a", 64, 64, steps=1, model="random-weights")
 made(run(production, request))
 running = production._loaded[1].running
-production._loaded[1].places.placement = Placement(compiled=True)
+real = Production._model
+Production._model = lambda self, folder, placement, job: real(self, folder, Placement(compiled=True), job)
 """
     environment |= {"TORCHINDUCTOR_CACHE_DIR": str(folder / "programs"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", begin + script, str(folder / "models")]
