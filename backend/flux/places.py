@@ -142,10 +142,16 @@ class Places:
             self.residency.use((key, "blocks"), check)
 
     def streams(self, key: Hashable) -> bool:
-        """Whether a net's blocks come one by one: as placed, or as they do not fit beside what is in use."""
-        if self.placement.transformer == "streamed" and (key == TRANSFORMER or self.placement.nets_leave):
+        """Whether a net's blocks come one by one.
+
+        ControlNets do beside a streamed transformer only, as they leave, or as they do not fit beside what is in use:
+        elsewhere blocks may be compiled, or unpacked ahead, and would be read before they have come.
+        """
+        if self.placement.transformer != "streamed":
+            return False
+        if key == TRANSFORMER or self.placement.nets_leave:
             return True
-        return key != TRANSFORMER and not self.residency.fits_beside_held((key, "blocks"))
+        return not self.residency.fits_beside_held((key, "blocks"))
 
     @contextmanager
     def painting(self) -> Iterator[None]:
