@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..backend.wire.presets import PRESETS
+from ..backend.wire.speeds import SPEEDS
 from ..backend.wire.stages import ONE_PASS
 from ..backend.wire.styles import STYLES
 
@@ -63,6 +64,10 @@ NO_STYLE = "none"
 STYLE_ITEMS = (
     (NO_STYLE, "No Style", "The prompt's own words alone"),
     *((name, title, description) for name, (title, description) in STYLES.items()),
+)
+SPEED_ITEMS = tuple(
+    (name, speed.title, f"{speed.description}. Error, on the sample model: {speed.error}")
+    for name, speed in SPEEDS.items()
 )
 CUSTOM_STAGES = "custom"
 STAGE_ITEMS = (

@@ -135,6 +135,9 @@ class GrisailleSettings(control_settings.ControlSettings, bpy.types.PropertyGrou
     schedule: bpy.props.EnumProperty(
         name="Schedule", description="Where the steps are taken", items=choices.SCHEDULE_ITEMS
     )
+    speed: bpy.props.EnumProperty(
+        name="Speed", description="How exactly the picture is computed", items=choices.SPEED_ITEMS
+    )
     stages: bpy.props.EnumProperty(
         name="Stages",
         description="How many times the picture is gone over, and at what size",
@@ -210,6 +213,7 @@ def to_request(settings: GrisailleSettings, width: int, height: int, seed: int) 
         model=chosen_model(settings),
         sampler=settings.sampler,
         schedule=settings.schedule,
+        speed=settings.speed,
         **negative(settings.negative_prompt, _true_cfg(settings)),
         controls=chosen,
         stages=parse_stages(_stages_text(settings), settings.steps, chosen),
@@ -273,7 +277,7 @@ def from_request(settings: GrisailleSettings, request: GenerationRequest) -> Non
     else:
         settings.reference_image = None
     settings.start = request.task if request.task not in PICTURELESS else settings.start
-    settings.sampler, settings.schedule = request.sampler, request.schedule
+    settings.sampler, settings.schedule, settings.speed = request.sampler, request.schedule, request.speed
     settings.negative_prompt = request.negative_prompt
     settings.true_cfg = request.true_cfg if request.true_cfg > 1.0 else TRUE_CFG
     settings.model_name = request.model

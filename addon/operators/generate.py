@@ -48,6 +48,7 @@ class GRISAILLE_OT_generate(EnhanceOptions, PaintingOperator, bpy.types.Operator
     model: bpy.props.StringProperty(name="Model", options={"SKIP_SAVE"})
     sampler: bpy.props.EnumProperty(name="Sampler", items=choices.SAMPLER_ITEMS, options={"SKIP_SAVE"})
     schedule: bpy.props.EnumProperty(name="Schedule", items=choices.SCHEDULE_ITEMS, options={"SKIP_SAVE"})
+    speed: bpy.props.EnumProperty(name="Speed", items=choices.SPEED_ITEMS, options={"SKIP_SAVE"})
     controls: bpy.props.StringProperty(name="Controls", description='As "depth,normal:0.5"', options={"SKIP_SAVE"})
     preset: bpy.props.EnumProperty(
         name="Preset", description="How strictly the controls act", items=choices.PRESET_ITEMS, options={"SKIP_SAVE"}

@@ -87,6 +87,7 @@ def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:
         _note(layout, "The negative prompt doubles the time")
     layout.prop(chosen, "sampler")
     layout.prop(chosen, "schedule")
+    layout.prop(chosen, "speed")
     layout.prop(chosen, "stages")
 
 

@@ -19,6 +19,7 @@ from backend.wire import CONTROL_KINDS, Control, Enhancement, FailureError, Fail
 from backend.wire.enhancement import DATA_KINDS
 from backend.wire.finishes import BY_STYLE, FINISHES
 from backend.wire.request import CONTROLS_MAX, SAMPLERS, SCHEDULES, SEED_MAX, TASKS
+from backend.wire.speeds import SPEEDS
 
 NAMES = [field.name for field in fields(GenerationRequest)]
 PIXELS = np.zeros((8, 8, 3), np.uint8)
@@ -64,6 +65,7 @@ def requests(draw: st.DrawFn) -> GenerationRequest:
         model=draw(st.sampled_from(("", "sample", "FLUX.1-dev Q8_0", "モデル"))),
         sampler=draw(st.sampled_from(SAMPLERS)),
         schedule=draw(st.sampled_from(SCHEDULES)),
+        speed=draw(st.sampled_from(tuple(SPEEDS))),
         negative_prompt=draw(texts) if is_negative else "",
         true_cfg=draw(st.floats(1.01, 20.0)) if is_negative else 1.0,
         strength=draw(st.floats(0.01, 1.0)) if task in ("image_to_image", "inpaint") else 1.0,
