@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from ..outputs.png import RGB, SIGNATURE, bits_of
 from ..wire import FailureError, FailureKind
 from .upscale import AREA_MAX, FACTOR_MIN
 
@@ -22,8 +21,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "TGA", "GIF")
 PIXELS_MAX = int(AREA_MAX / FACTOR_MIN**2)
 """More than this cannot be enlarged at all."""
 BYTES_MAX = 2_000_000_000
-RGBA = 6
-"""What the head of a PNG file says of its colours, beside RGB."""
+DEEP_PNG = ((16, 2), (16, 6))
+"""What the head of a PNG file says of its bits and its colours: RGB and RGBA of 16 bits."""
 PLAIN = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
 """Pillow's modes -> the mode that they are read as; all others become RGB, or RGBA where something is transparent."""
 
@@ -97,7 +96,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 
 def _is_deep(data: bytes) -> bool:
     """Whether a file is a colour PNG of 16 bits, of which Pillow would keep 8."""
-    return data.startswith(SIGNATURE) and bits_of(data) == 16 and data[25] in (RGB, RGBA)
+    return data.startswith(b"\x89PNG\r\n\x1a\n") and tuple(data[24:26]) in DEEP_PNG
 
 
 def _deep(data: bytes) -> NDArray[np.uint16]:

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RAMP_PART = 4
+RAMP_PART = 8
 """The ramp is this part of an overlap; what is left is for the network to look around in."""
 
 
@@ -37,13 +37,20 @@ class Tile:
 
 
 def plan_axis(
-    length: int, out_length: int, tile: int, overlap: int, *, align: int = 1, ring: bool = False
+    length: int,
+    out_length: int,
+    tile: int,
+    overlap: int,
+    *,
+    align: int = 1,
+    ring: bool = False,
+    ramp_part: float = RAMP_PART,
 ) -> list[Tile]:
     """The tiles of an axis in order, all of the same size but perhaps the last.
 
     length, out_length: of the axis, before and after, in pixels. tile: pixels that the network reads at once, at most.
     overlap: pixels that neighbours both read, at least. align: starts are multiples of it. ring: the axis goes round,
-    as in a texture that tiles, and the first tile sees what the last one shows.
+    as in a texture that tiles, and the first tile sees what the last one shows. ramp_part: see RAMP_PART.
     """
     align = max(1, align)
     tile, overlap = _up(tile, align), _up(overlap, align)
@@ -55,7 +62,7 @@ def plan_axis(
     count = 1 + math.ceil(last / (tile - overlap))
     starts = [low + align * round(last * index / (count - 1) / align) for index in range(count)]
     seams = [(starts[index + 1] + min(starts[index] + tile, high)) / 2 for index in range(count - 1)]
-    ramp = overlap / RAMP_PART
+    ramp = overlap / ramp_part
     edges = [0.0, *seams, float(length)]
     return [
         _tile(
