@@ -156,12 +156,12 @@ def test_pixels_outside_of_the_masks_stay_to_the_bit(crowd: np.ndarray, detector
     allowed = np.zeros_like(changed)
     for face in faces:
         places = moved(np.stack([x, y], -1).reshape(-1, 2).astype(float), similarity(face.points)) / (FACE_SIDE - 1)
-        inside = ((places > 0.05) & (places < 1.0)).all(1).reshape(changed.shape)
+        inside = ((places >= 0.0) & (places <= 1.0)).all(1).reshape(changed.shape)
         allowed |= inside
         points = np.rint(face.points).astype(int)
         before, after = (one[points[:, 1], points[:, 0]].astype(float) for one in (picture, done))
         # Of a small face's dark eyes a little light from beside them is a part.
-        assert abs(after.sum() / before.sum() - 0.5) < 0.06 and (after < 0.7 * before).all(), "each face, all of it"
+        assert abs(after.sum() / before.sum() - 0.5) < 0.06 and (after.sum(1) < 0.7 * before.sum(1)).all(), "all of it"
     assert not (changed & ~allowed).any()
     assert 0.02 < changed.mean() < 0.2
 
