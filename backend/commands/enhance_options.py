@@ -23,18 +23,16 @@ FIELDS = {
 
 def add_to(parser: argparse.ArgumentParser, scale: str) -> None:
     """Adds the options. scale: what is said of the one that makes a picture larger."""
-    from ..wire.enhancement import DATA_KINDS
-    from ..wire.finishes import BY_STYLE, FINISHES
-
+    # What is not known is refused with the names that there are: to name them here loads what help has no need of.
     add = parser.add_argument_group("enhancement").add_argument
     add("--by", type=float, metavar="SCALE", help=scale)
     add("--network", metavar="NAME", help="a file in the folder upscalers of your models (default: the first there)")
     add("--faces", action=argparse.BooleanOptionalAction, help="find faces and restore them")
     add("--face-network", metavar="NAME", help="what restores them (default: the first there)")
     add("--fidelity", type=float, help="0 for what that makes of a face, 1 for the face as it was (default: 0.5)")
-    add("--finish", choices=("", BY_STYLE, *FINISHES), help='sharpening, contrast, grain; "style": as it asks')
+    add("--finish", metavar="NAME", help='sharpening, contrast, grain, such as "crisp" or "film"; "style": as it asks')
     add("--tileable", action=argparse.BooleanOptionalAction, help="the picture's borders meet, and go on meeting")
-    add("--data", choices=DATA_KINDS, help="what the picture holds (default: colour)")
+    add("--data", metavar="KIND", help="what the picture holds: colour (default), normal or data")
 
 
 def enhancement(options: argparse.Namespace, base: Enhancement | None = None) -> Enhancement | None:

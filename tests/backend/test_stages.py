@@ -45,7 +45,7 @@ def test_no_stage_changes_what_a_model_takes_whole() -> None:
 
 
 def test_an_edit_has_one_pass() -> None:
-    with pytest.raises(FailureError, match="An edit is made in one pass"):
+    with pytest.raises(FailureError, match="The task edit is done in one pass"):
         replace(REQUEST, task="edit", stages=STAGES).check()
 
 
