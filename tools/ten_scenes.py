@@ -1,6 +1,6 @@
 """Ten Blender scenes that the sample model has never seen, and their captures:
 
-    .venv-5.2/bin/python -m tools.ten_scenes FOLDER      installs the zip of dist/ and writes FOLDER/<scene>.npz
+    .venv-5.2/bin/python -m tools.ten_scenes FOLDER [FILE]    installs the zip of dist/, writes FOLDER/<scene>.npz
 
 Each file has depth, normal and line as `ControlMaps` has them, and `subject` and `ground`: which pixels show what.
 """
@@ -170,7 +170,8 @@ def captured(capture_camera: Callable[..., Any]) -> dict[str, np.ndarray]:
     return {**found, "subject": nearer, "ground": np.isfinite(bare) & ~nearer}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, lines: Path | None = None) -> None:
+    """Captures each scene into `folder`. lines: where the line maps alone go too, times 255, for a test."""
     folder.mkdir(parents=True, exist_ok=True)
     archive = max(Path("dist").glob("grisaille-*.zip"), key=lambda path: path.stat().st_mtime)
     bpy.ops.wm.read_factory_settings()
@@ -178,12 +179,16 @@ def main(folder: Path) -> None:
         filepath=str(archive.resolve()), repo="user_default", enable_on_install=True, overwrite=True
     )
     capture = importlib.import_module(f"{PACKAGE}.addon.capture.capture")
+    line_maps: dict[str, Any] = {}
     for name in SCENES:
         build(name)
         arrays: dict[str, Any] = captured(capture.capture_camera)
         np.savez_compressed(folder / f"{name}.npz", **arrays)
+        line_maps[name] = (arrays["line"] * 255).astype(np.uint8)
         print(name)
+    if lines is not None:
+        np.savez_compressed(lines, **line_maps)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))

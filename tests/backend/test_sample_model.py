@@ -37,11 +37,13 @@ from backend.sample.judge import ColourJudge, colour_judges, load_judge
 from backend.sample.style import INK, PAPER
 from backend.sample.world.captions import plain_caption
 from backend.sample.world.scenes import GROUND, SUBJECT
-from backend.wire import GenerationRequest, LoRA
+from backend.wire import ControlMaps, GenerationRequest, LoRA
 from backend.wire.model_names import shipped_models
 from tests.backend.float_model import write_float_copy
 
 JUDGE = Path(__file__).parent / "material_judge.safetensors"
+CAPTURED_LINES = Path(__file__).parent / "captured_lines.npz"
+"""The line maps that tools/ten_scenes.py captures in Blender, times 255."""
 MEGABYTES = 32
 
 
@@ -76,6 +78,15 @@ def test_a_picture_has_the_edges_of_its_own_map(painting: Painting) -> None:
     found = edge_figures(painting, cases())
     for kind in ("depth", "normal", "line"):
         assert found[kind] >= 0.30, found
+
+
+def test_line_control_follows_blender_captures(painting: Painting) -> None:
+    with np.load(CAPTURED_LINES, allow_pickle=False) as lines:
+        maps = [lines[name].astype(np.float32) / 255 for name in sorted(lines)]
+    nowhere = np.zeros(maps[0].shape, bool)
+    real = [Case(ControlMaps(line=line), nowhere, nowhere, "plain") for line in maps]
+    found = edge_figures(painting, real, 2, ("line",))
+    assert found["line"] >= 0.30, found
 
 
 def test_things_and_ground_have_the_colours_that_were_asked_for(painting: Painting) -> None:
