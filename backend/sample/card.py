@@ -74,8 +74,8 @@ figures are taken on. Control pictures in training were made by `backend/flux/co
 
 Three things were done otherwise than the program does them now: the judge that rewarded `material` knew materials only,
 and was taught apart from the one above; the first 400 steps of `guidance` knew only the first of its two directions;
-`line-reader` (350 steps) and `follow` went on from a finished model (`--go-on`), whose transformer was in Q8_0, with
-four of the sizes. `style` is of that model.
+`line-reader` (350 steps) and `follow` went on from a finished model, whose transformer was in Q8_0, with 13 shards of
+four sizes, and the rate of `follow` fell as for 520 steps up to step 236. `style` is of that model.
 
 ## Figures
 
