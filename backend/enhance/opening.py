@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,11 +29,11 @@ PLAIN = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
 """Pillow's modes -> the mode that they are read as; all others become RGB, or RGBA where something is transparent."""
 
 
-def open_picture(path: Path, *, is_data: bool = False) -> NDArray[Any]:
+def open_picture(path: Path, *, is_data: bool = False, pixels_max: int = PIXELS_MAX) -> NDArray[Any]:
     """A file -> (h, w) or (h, w, 2, 3 or 4), row 0 at the top, upright: uint8, uint16 or float32 as the file is.
 
     Colours with a profile (CMYK for print, a wide gamut) become sRGB's. is_data: the values are no colours, as in a
-    normal map, and are left as they are.
+    normal map, and are left as they are. pixels_max: of larger pictures nothing is read.
 
     Raises `FailureError` (bad_request): not there, not a picture, damaged, or larger than can be enlarged.
     """
@@ -41,21 +43,16 @@ def open_picture(path: Path, *, is_data: bool = False) -> NDArray[Any]:
         data = path.read_bytes()
     except OSError as error:
         _bad(f"The picture {path.name} cannot be read.", "Check its name and its folder.", str(error))
-    return read_picture(data, path.name, is_data=is_data)
+    return read_picture(data, path.name, is_data=is_data, pixels_max=pixels_max)
 
 
-def read_picture(data: bytes, name: str, *, is_data: bool = False) -> NDArray[Any]:
+def read_picture(data: bytes, name: str, *, is_data: bool = False, pixels_max: int = PIXELS_MAX) -> NDArray[Any]:
     """The same of a file's bytes. name: how the picture is called in sentences."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from a size on that is not yet too large here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > PIXELS_MAX:
-                _too_large(name, f"{image.width} x {image.height}")
+        with _no_limit_of_pillows(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > pixels_max:
+                _too_large(name, f"{image.width} x {image.height}", pixels_max)
             return _deep(data) if _is_deep(data) else _pixels(image, is_data)
-    except Image.DecompressionBombError as error:
-        _too_large(name, str(error))
     except UnidentifiedImageError as error:
         _bad(f"The file {name} is not a picture.", f"Use one of {', '.join(FORMATS)}.", str(error))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError) as error:
@@ -63,6 +60,16 @@ def read_picture(data: bytes, name: str, *, is_data: bool = False) -> NDArray[An
         _bad(
             f"The picture {name} is damaged.", "Save it again, or use another one.", f"{type(error).__name__}: {error}"
         )
+
+
+@contextmanager
+def _no_limit_of_pillows() -> Iterator[None]:
+    """Pillow takes a picture of 20,000 x 20,000 for an attack; how large it may be is decided here."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _pixels(image: Image.Image, is_data: bool) -> NDArray[Any]:
@@ -109,10 +116,10 @@ def _deep(data: bytes) -> NDArray[np.uint16]:
     return found.permute(1, 2, 0).contiguous().numpy().astype(np.uint16)
 
 
-def _too_large(name: str, detail: str) -> NoReturn:
+def _too_large(name: str, detail: str, pixels_max: int) -> NoReturn:
     _bad(
         f"The picture {name} is too large to be enlarged.",
-        f"Use one of {PIXELS_MAX // 1_000_000} million pixels at most.",
+        f"Use one of {pixels_max // 1_000_000} million pixels at most.",
         detail,
     )
 
