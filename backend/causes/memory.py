@@ -9,6 +9,9 @@ from .case import Case, painted, smaller
 
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "cannot allocate memory")
 """How torch's allocators and others say it where they raise a plain RuntimeError."""
+MEMORY_SENTENCES = ("could not create a primitive", "could not create a memory object")
+"""All that oneDNN, torch's library for processors, says where it finds no memory for a layer. Longer sentences that
+begin so are of layers that it does not know."""
 DEVICE_WORDS = r"\b(cuda|hip|mps|xpu|gpu|cublas|cudnn|rocm)"
 SIZE = r"([\d.]+ [KMGT]?i?B)"
 
@@ -23,7 +26,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     # safetensors has an error of its own for all that it meets.
     if not isinstance(error, RuntimeError) and type(error).__name__ != "SafetensorError":
         return False
-    return any(words in str(error).lower() for words in MEMORY_WORDS)
+    said = str(error).lower()
+    return said.strip() in MEMORY_SENTENCES or any(words in said for words in MEMORY_WORDS)
 
 
 def out_of_memory(case: Case) -> Failure | None:

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import embedding, layer_norm, scaled_dot_product_attention
 
-from backend.causes import recognised
+from backend.causes import is_out_of_memory, recognised
 from backend.diagnostics import diagnose_generation_failure
 from backend.wire import Control, Failure, FailureError, FailureKind, GenerationRequest
 from tests.disks import small_disk
@@ -79,6 +79,12 @@ def test_what_torch_says_of_a_full_graphics_card() -> None:
     assert failure.kind == FailureKind.OUT_OF_MEMORY
     wanted = f"The graphics card has too little memory for {PICTURE} (101.19 MiB of 7.79 GiB were free)."
     assert failure.message == wanted and "use the graphics card" in failure.hint
+
+
+def test_what_onednn_says_of_full_main_memory() -> None:
+    """Word for word: whether it meets the end of memory first, or torch's allocator does, is chance."""
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
 
 
 def test_a_small_picture_is_not_made_smaller() -> None:
