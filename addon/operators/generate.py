@@ -7,6 +7,7 @@ from typing import Any
 
 import bpy
 
+from ...backend.wire.few_steps import PRESETS
 from .. import choices, control_settings, enhance_settings, loras, preferences, settings
 from . import jobs, start
 from .enhance_options import EnhanceOptions
@@ -59,7 +60,8 @@ class GRISAILLE_OT_generate(EnhanceOptions, PaintingOperator, bpy.types.Operator
     loras: bpy.props.StringProperty(name="LoRAs", description='As "woodcut:0.8,ink"', options={"SKIP_SAVE"})
     few_steps: bpy.props.StringProperty(
         name="Few Steps",
-        description="A LoRA that paints in few steps, such as Turbo-Alpha, with its steps and guidance",
+        description=f"A LoRA that paints in few steps, with its steps and guidance: {', '.join(PRESETS)}, or a file's "
+        "name. Those on 8bit multiply in 8 bits too: faster on a graphics card, with a small error",
         options={"SKIP_SAVE"},
     )
     camera: bpy.props.StringProperty(name="Camera", options={"SKIP_SAVE"})

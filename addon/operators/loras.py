@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from .. import loras, preferences, settings
@@ -43,10 +45,19 @@ class GRISAILLE_OT_lora_remove(_OnLora, bpy.types.Operator):
 
 
 class GRISAILLE_OT_lora_steps(_OnLora, bpy.types.Operator):
-    """Set steps, guidance and sampler to what this LoRA was made for, and its own strength"""
+    """Set steps, guidance, sampler and strength to what this LoRA was made for"""
 
     bl_idname = "grisaille.lora_steps"
     bl_label = "Use Its Steps"
+
+    hybrid: bpy.props.BoolProperty(
+        name="8-Bit Products", description="Multiply in 8 bits as well", options={"SKIP_SAVE"}
+    )
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: Any) -> str:
+        item = settings.of(context.scene).loras.get(properties.lora)
+        return loras.few_steps_words(loras.settings_of(item) if item is not None else None, properties.hybrid)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         chosen = settings.of(context.scene)
@@ -55,7 +66,5 @@ class GRISAILLE_OT_lora_steps(_OnLora, bpy.types.Operator):
         if item is None or few is None:
             self.report({"ERROR"}, f"{self.lora!r} is not known as a LoRA that paints in few steps.")
             return {"CANCELLED"}
-        item.use, item.strength = True, few.strength
-        chosen.steps, chosen.guidance = few.steps, few.guidance
-        chosen.sampler, chosen.schedule = few.sampler, few.schedule
+        loras.use_settings(chosen, item, few, self.hybrid)
         return {"FINISHED"}

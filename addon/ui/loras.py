@@ -60,8 +60,14 @@ def _draw_lora(layout: Any, item: Any, is_there: bool) -> None:
 
 
 def _draw_few_steps(layout: Any, context: bpy.types.Context, chosen: settings.GrisailleSettings, item: Any) -> None:
+    """Both ways to paint with one; the one that is set is pressed."""
     few = loras.settings_of(item)
-    if few is None or not item.use or chosen.steps == few.steps:
+    if few is None or not item.use:
         return
-    text.paragraph(layout, context, f"{item.name} was made for {few.steps} steps.", "INFO")
-    layout.operator("grisaille.lora_steps", text=f"Use {few.steps} Steps").lora = item.name
+    pressed = [loras.is_set(chosen, item, few, hybrid) for hybrid in (False, True)]
+    if not any(pressed):
+        text.paragraph(layout, context, f"{item.name} was made for {few.steps} steps.", "INFO")
+    row = layout.row(align=True)
+    for hybrid, label in ((False, f"{few.steps} Steps"), (True, f"{few.steps} Steps, 8-Bit")):
+        button = row.operator("grisaille.lora_steps", text=label, depress=pressed[hybrid])
+        button.lora, button.hybrid = item.name, hybrid

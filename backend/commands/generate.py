@@ -23,6 +23,7 @@ FIELDS = (
     "bit_depth", "model", "speed",
 )  # fmt: skip
 """Options that are fields of the Request under the same name."""
+FEW_STEP_FIELDS = ("loras", "steps", "guidance", "sampler", "schedule", "speed")
 
 
 def add_to(commands: Any) -> None:
@@ -63,6 +64,12 @@ def add_to(commands: Any) -> None:
     add("--reference-strength", type=float, metavar="SCALE", help="how strongly it speaks, up to 2 (default: 1)")
     add("--bit-depth", type=int, choices=(8, 16), help="of the picture's channels (default: 16 for EXR, else 8)")
     add("--speed", metavar="NAME", help='"exact" (the default), or a faster one that changes the picture a little')
+    add("--lora", action="append", metavar="NAME[:STRENGTH]", help='a LoRA, such as "woodcut:0.8"; may be given again')
+    add(
+        "--few-steps", metavar="NAME",
+        help='a LoRA that paints in few steps, with its steps and guidance: "turbo-alpha", "hyper-8", "hyper-16" or a '
+        'file\'s name; "turbo-alpha-8bit" … multiply in 8 bits too: faster on a graphics card, with a small error',
+    )  # fmt: skip
     enhance_options.add_to(parser, "how many times as large the picture is made once it is painted, 1.5 to 8")
     add("--maps-folder", type=Path, metavar="FOLDER", help="where the maps are kept (default: beside the picture)")
 
@@ -164,6 +171,8 @@ def _request(
         values["bit_depth"] = 16
     if options.reference is not None and options.reference_strength is None:
         values["reference_strength"] = 1.0
+    if options.few_steps is not None or options.lora:
+        values = _loras(options, base, values) | values
     if base is None:
         values.setdefault("seed", random.SystemRandom().randrange(2**32))
         request = pipeline.request(options.prompt, **values)
@@ -171,6 +180,24 @@ def _request(
         request = replace(base, **values, **({"prompt": options.prompt} if options.prompt is not None else {}))
     request.check()
     return request
+
+
+def _loras(options: argparse.Namespace, base: GenerationRequest | None, values: dict[str, Any]) -> dict[str, Any]:
+    """The fields that --lora and --few-steps say. What the picture of --from had goes where --lora is given."""
+    from dataclasses import replace
+
+    from ..wire import GenerationRequest
+    from ..wire.few_steps import find_few_steps, parse_loras, with_few_steps
+    from ..wire.model_names import shipped_models
+
+    found: dict[str, Any] = {"loras": parse_loras(",".join(options.lora))} if options.lora else {}
+    if options.few_steps is None:
+        return found
+    request = replace(base or GenerationRequest(""), **found)
+    model = values.get("model", request.model)
+    lora, kind = find_few_steps(options.few_steps, options.models or shipped_models(), model)
+    fast = with_few_steps(request, lora, kind)
+    return {name: getattr(fast, name) for name in FEW_STEP_FIELDS}
 
 
 def _size(options: argparse.Namespace, base: GenerationRequest | None, maps: ControlMaps) -> dict[str, int]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .failure import FailureError, FailureKind
+from .lora_files import FOLDER, lora_metadata, lora_names, lora_path
 from .loras import LoRA, check_loras
 from .request import GenerationRequest
 
@@ -37,6 +39,8 @@ FEW_STEPS = {
 HYBRIDS = {f"{name}-8bit": name for name in FEW_STEPS}
 """A few-step LoRA and 8-bit products under one name -> the LoRA's."""
 HYBRID_SPEED = "eight_bit"
+PRESETS = (*FEW_STEPS, *HYBRIDS)
+"""The names that a script can give in place of a file's."""
 TITLES = ("modelspec.title", "ss_output_name", "title", "name")
 """Where a file says what it is called."""
 
@@ -49,6 +53,39 @@ def few_steps_of(name: str, metadata: Mapping[str, str] | None = None) -> str:
             if re.search(few.names, words.lower()):
                 return key
     return ""
+
+
+def find_few_steps(name: str, models_folder: Path, model: str) -> tuple[str, str]:
+    """What a script names, one of PRESETS or a file that is a few-step LoRA -> the LoRA's name, and which of PRESETS.
+
+    model: the one that paints, "" where it is not chosen yet. Raises `FailureError`: model_missing for a preset whose
+    file is not there, bad_request for anything else that is no LoRA for few steps.
+    """
+    if name in PRESETS:
+        wanted = HYBRIDS.get(name, name)
+        for lora in lora_names(models_folder, model):
+            if file_kind(lora, models_folder, model) == wanted:
+                return lora, name
+        few = FEW_STEPS[wanted]
+        raise FailureError.of(
+            FailureKind.MODEL_MISSING,
+            f"The LoRA {few.title} is not there.",
+            f"Get it from {few.repository} and put its file into a folder {FOLDER} in the models folder.",
+        )
+    LoRA(name).check()
+    if kind := file_kind(name, models_folder, model):
+        return name, kind
+    raise FailureError.of(
+        FailureKind.BAD_REQUEST,
+        f"{name!r} is not known as a LoRA that paints in few steps.",
+        f"Use {', '.join(PRESETS)}; or name it as a LoRA, with steps and guidance of your own.",
+    )
+
+
+def file_kind(name: str, models_folder: Path, model: str) -> str:
+    """Which of FEW_STEPS the LoRA of that name is, by its file, where that is there; "" where it is none."""
+    path = lora_path(models_folder, model, name)
+    return few_steps_of(name, lora_metadata(path) if path is not None else None)
 
 
 def usual_strength(name: str) -> float:

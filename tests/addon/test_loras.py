@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bpy
@@ -79,12 +80,49 @@ def test_the_steps_of_a_few_step_lora(models: Path, name: str) -> None:
     assert "op:grisaille.lora_steps" not in drawn("loras")
     ops().lora_add(lora=name)
     shown = drawn("loras")
-    assert "op:grisaille.lora_steps" in shown and "Use 8 Steps" in shown
+    assert "op:grisaille.lora_steps" in shown and "made for 8 steps." in " ".join(shown) and not pressed(shown)
     ops().lora_steps(lora=name)
-    assert (chosen.steps, chosen.guidance, chosen.sampler) == (8, 3.5, "euler")
-    assert "op:grisaille.lora_steps" not in drawn("loras"), "they are set"
+    assert (chosen.steps, chosen.guidance, chosen.sampler, chosen.speed) == (8, 3.5, "euler", "exact")
+    shown = drawn("loras")
+    assert pressed(shown) == ["8 Steps"] and "made for 8 steps." not in " ".join(shown)
     with pytest.raises(RuntimeError, match="'ink' is not known"):
         ops().lora_steps(lora="ink")
+
+
+def pressed(shown: list[str]) -> list[str]:
+    return [text.removeprefix("pressed:") for text in shown if text.startswith("pressed:")]
+
+
+def test_a_hybrid_is_a_button_of_its_own(models: Path) -> None:
+    settings, chosen = module("addon.settings"), scene().grisaille
+    for name in ("ink", "fast", HYPER):
+        ops().lora_add(lora=name)
+    ops().lora_steps(lora=HYPER, hybrid=True)
+    assert pressed(drawn("loras")) == ["8 Steps, 8-Bit"]
+    request = settings.to_request(chosen, 64, 64, 1)
+    assert (request.steps, request.speed) == (8, "eight_bit")
+    assert [lora.name for lora in request.loras] == ["ink", HYPER], "one for few steps at a time"
+    chosen.speed = "fast"
+    assert pressed(drawn("loras")) == ["8 Steps, 8-Bit"], "8-bit products are among what it does"
+    ops().lora_steps(lora=HYPER)
+    assert (chosen.speed, pressed(drawn("loras"))) == ("exact", ["8 Steps"])
+    chosen.speed = "short_cfg"
+    ops().lora_steps(lora=HYPER)
+    assert chosen.speed == "short_cfg", "what has nothing to do with it stays"
+
+
+def test_the_tooltips_say_what_it_gives_and_costs(models: Path) -> None:
+    ops().lora_add(lora=HYPER)
+    kind: Any = bpy.types.GRISAILLE_OT_lora_steps  # pyright: ignore[reportAttributeAccessIssue]
+
+    def tooltip(lora: str, hybrid: bool) -> str:
+        return kind.description(bpy.context, SimpleNamespace(lora=lora, hybrid=hybrid))
+
+    plain, hybrid = tooltip(HYPER, False), tooltip(HYPER, True)
+    assert "in 8 steps, 3.5 times fewer" in plain and "less variety" in plain
+    error = module("backend.wire.speeds").SPEEDS["eight_bit"].error
+    assert hybrid.startswith(plain) and error in hybrid and "graphics card" in hybrid
+    assert "few steps" in tooltip("gone", False)
 
 
 def test_they_reach_the_request_and_come_back(models: Path) -> None:
@@ -119,6 +157,10 @@ def test_from_scripts(models: Path, fake_link: FakeLink) -> None:
     assert (request.steps, request.guidance) == (6, 3.5), "what is given goes before what it was made for"
     with pytest.raises(RuntimeError, match="'ink' is not known as a LoRA that paints in few steps"):
         asked(few_steps="ink")
+    hybrid = asked(few_steps="hyper-8-8bit")
+    assert (hybrid.loras[0].name, hybrid.steps, hybrid.speed) == (HYPER, 8, "eight_bit")
+    with pytest.raises(RuntimeError, match=r"Hyper, 16 steps is not there\. Get it from ByteDance/Hyper-SD"):
+        asked(few_steps="hyper-16")
 
 
 def test_from_the_command_line(models: Path) -> None:
@@ -132,6 +174,9 @@ def test_from_the_command_line(models: Path) -> None:
     few = request("--few-steps", "fast", "--lora", "ink")
     assert few.loras == (wire.LoRA("fast", 1.0), wire.LoRA("ink", 1.0)) and few.steps == 8
     assert request("--few-steps", HYPER, "--steps", "5").steps == 5
+    hybrid = request("--few-steps", "turbo-alpha-8bit")
+    assert (hybrid.loras, hybrid.steps, hybrid.speed) == ((wire.LoRA("fast", 1.0),), 8, "eight_bit")
+    assert request("--few-steps", "turbo-alpha-8bit", "--speed", "exact").speed == "exact"
     for wrong in (("--lora", "../ink"), ("--lora", "ink:lots"), ("--few-steps", "ink")):
         with pytest.raises(wire.FailureError) as caught:
             request(*wrong)

@@ -49,6 +49,8 @@ class Layout:
                 operator = getattr(getattr(bpy.ops, category), verb)
                 operator.get_rna_type()
                 self.shown.append(f"op:{given['operator']}")
+                if given.get("depress"):
+                    self.shown.append(f"pressed:{given['text']}")
                 return SimpleNamespace()
             case "panel":
                 return self, self

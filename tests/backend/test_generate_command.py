@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from argparse import ArgumentTypeError
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from backend.__main__ import main
 from backend.commands.generate import size, strengths
@@ -20,7 +23,8 @@ from backend.outputs.exr import encode_exr, read_exr
 from backend.outputs.map_files import read_colours, read_depth, read_grey, read_normal
 from backend.outputs.png import bits_of, decode_png, encode_png
 from backend.production.provenance import provenance
-from backend.wire import Control, FailureError, GenerationRequest
+from backend.wire import Control, FailureError, GenerationRequest, LoRA
+from backend.wire.few_steps import FEW_STEPS, HYBRIDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ("--prompt", "a red cube", "--seed", "3", "--steps", "1")
@@ -74,6 +78,46 @@ def test_maps_from_files_guide_a_picture_that_can_be_painted_again(
     changed = read_request(other).request
     assert changed.seed == 4 and [control.strength for control in changed.controls] == [0.1] * 3
     assert not np.array_equal(decode_png(other.read_bytes()), decode_png(out.read_bytes()))
+
+
+def test_few_steps_and_styles_from_files(
+    models_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hybrid by its name: its LoRA is found among the files, before a style's; what is given goes before both."""
+    models = tmp_path / "models"
+    shutil.copytree(models_folder / "random-weights", models / "random-weights")
+    layer, chance = "transformer.transformer_blocks.0.attn.to_out.0", torch.Generator().manual_seed(1)
+    sides = {"A": torch.randn(4, 128, generator=chance), "B": torch.randn(128, 4, generator=chance)}
+    (models / "loras").mkdir()
+    for name in ("ink", "FLUX.1-Turbo-Alpha"):
+        save_file(
+            {f"{layer}.lora_{key}.weight": side for key, side in sides.items()},
+            models / "loras" / f"{name}.safetensors",
+        )
+    base = ("--prompt", "a cube", "--size", "64x64", "--seed", "3", "--model", "random-weights")
+    out, styled = tmp_path / "out.png", tmp_path / "styled.png"
+    hybrid = ("--few-steps", "turbo-alpha-8bit", "--lora", "ink:0.5")
+    assert generate(models, *base, *hybrid, "--steps", "2", "--out", out) == 0
+    result = read_request(out)
+    assert result.request.loras == (LoRA("FLUX.1-Turbo-Alpha", 1.0), LoRA("ink", 0.5))
+    assert (result.request.steps, result.request.speed, result.request.guidance) == (2, "eight_bit", 3.5)
+    assert generate(models, *base, "--lora", "ink", "--steps", "1", "--out", styled) == 0
+    assert read_request(styled).request.loras == (LoRA("ink"),)
+    again = ("--from", styled, "--few-steps", "turbo-alpha", "--steps", "1", "--out", out)
+    assert generate(models, *again) == 0
+    request = read_request(out).request
+    assert request.loras == (LoRA("FLUX.1-Turbo-Alpha"), LoRA("ink")) and request.speed == "exact"
+    capsys.readouterr()
+    assert generate(models, *base, "--few-steps", "hyper-8", "--out", out) == 1
+    assert "Get it from ByteDance/Hyper-SD" in capsys.readouterr().err
+
+
+def test_the_help_names_every_few_step_lora(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is written there, not put together: printing it imports nothing."""
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    shown = "".join(capsys.readouterr().out.split())
+    assert all(f'"{name}"' in shown for name in FEW_STEPS) and f'"{next(iter(HYBRIDS))}"' in shown
 
 
 def test_an_exr_has_sixteen_bits_and_a_picture_can_be_started_from(models_folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backend.wire import Failure, FailureError, FailureKind, GenerationRequest, LoRA
-from backend.wire.few_steps import FEW_STEPS, few_steps_of, parse_loras, with_few_steps
+from backend.wire.few_steps import FEW_STEPS, PRESETS, few_steps_of, find_few_steps, parse_loras, with_few_steps
 from backend.wire.lora_files import lora_metadata, lora_names, lora_path
 
 HYPER = "Hyper-FLUX.1-dev-8steps-lora"
@@ -112,3 +112,31 @@ def test_their_settings_beside_a_style(kind: str) -> None:
 def test_one_that_is_no_few_step_lora_has_no_settings() -> None:
     with pytest.raises(KeyError):
         with_few_steps(GenerationRequest("a cube"), "woodcut")
+
+
+def test_a_preset_finds_its_file(tmp_path: Path) -> None:
+    """By its name, or by what it says of itself; a hybrid is the same file."""
+    safetensors(tmp_path / "loras" / f"{HYPER}.safetensors", {})
+    safetensors(tmp_path / "loras" / "fast.safetensors", {"__metadata__": {"ss_output_name": "FLUX.1-Turbo-Alpha"}})
+    safetensors(tmp_path / "loras" / "ink.safetensors", {})
+    for name, lora in (("hyper-8", HYPER), ("turbo-alpha", "fast")):
+        assert find_few_steps(name, tmp_path, "") == (lora, name)
+        assert find_few_steps(f"{name}-8bit", tmp_path, "") == (lora, f"{name}-8bit")
+        assert find_few_steps(lora, tmp_path, "") == (lora, name)
+    assert find_few_steps("Turbo-Alpha", tmp_path, "")[1] == "turbo-alpha", "a name that tells is enough"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("hyper-16-8bit", FailureKind.MODEL_MISSING, "ByteDance/Hyper-SD"),
+        ("ink", FailureKind.BAD_REQUEST, ", ".join(PRESETS)),
+        ("../ink", FailureKind.BAD_REQUEST, "ending"),
+    ],
+)
+def test_few_steps_that_there_are_not(tmp_path: Path, name: str, kind: FailureKind, said: str) -> None:
+    safetensors(tmp_path / "loras" / "ink.safetensors", {})
+    with pytest.raises(FailureError) as caught:
+        find_few_steps(name, tmp_path, "")
+    failure = caught.value.failure
+    assert failure.kind == kind and said in failure.hint and failure.message.endswith(".")
