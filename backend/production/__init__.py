@@ -1,5 +1,6 @@
 """Request -> Result: the one entry to everything below the door."""
 
-from .production import Production, model_files
+from .model_keeper import model_files
+from .production import Production
 
 __all__ = ["Production", "model_files"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ..planning import Machine
+from .job import Job
 
 
 def machine_of(device: str) -> Machine:
@@ -26,6 +27,19 @@ def machine_of(device: str) -> Machine:
     if not total:
         return Machine(chosen.type, "", host.total, free, host.total, host.available)
     return Machine(chosen.type, card_name(chosen), total, on_card, host.total, host.available)
+
+
+def numbers_of(device: str, job: Job) -> dict[str, str]:
+    """What computes and in which numbers, as a picture depends on it; the job is told where that takes torch."""
+    if device == "cpu":  # the one whose numbers are known without torch, which takes seconds to import
+        return {"device": "cpu", "dtype": "float32"}
+    job.tell("loading")
+    prepare_libraries()
+    from ..flux.memory import device_name
+    from ..flux.model import choose_device
+
+    chosen, dtype = choose_device(device)
+    return {"device": device_name(chosen), "dtype": str(dtype)}
 
 
 def prepare_libraries() -> None:

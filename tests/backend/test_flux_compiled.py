@@ -26,6 +26,7 @@ from backend.flux.lora import LoraInput
 from backend.flux.placement import Placement
 from backend.flux.running import Running
 from backend.production import Production
+from backend.production.model_keeper import ModelKeeper
 from backend.wire import Control, GenerationRequest, GenerationResult
 from tests.backend.lora_samples import random_ranks, write_lora
 from tests.backend.samples import failed, made, pixels, run
@@ -45,9 +46,9 @@ WANTED = {"placement": Placement()}
 @pytest.fixture
 def running(production: Production, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     """Of the loaded model, which is to be compiled, as no plan has it for so small a one; nothing is yet."""
-    real = Production._model
+    real = ModelKeeper._model
     monkeypatch.setattr(
-        Production, "_model", lambda self, folder, placement, job: real(self, folder, WANTED["placement"], job)
+        ModelKeeper, "_model", lambda self, folder, placement, job: real(self, folder, WANTED["placement"], job)
     )
     WANTED["placement"] = Placement()
     made(run(production, replace(REQUEST, steps=1)))
@@ -120,7 +121,7 @@ def test_loras_ask_for_programs_of_their_own_but_other_strengths_do_not(
 def paint_as_it_is(production: Production, request: GenerationRequest) -> tuple[bool, np.ndarray]:
     """Without the Request's own say on LoRAs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backend.production.production.use_loras", lambda model, loras: None)
+        patch.setattr("backend.production.model_keeper.use_loras", lambda model, loras: None)
         return paint(production, request)
 
 
@@ -169,6 +170,7 @@ from dataclasses import replace
 from pathlib import Path
 from backend.flux.placement import Placement
 from backend.production import Production
+from backend.production.model_keeper import ModelKeeper
 from backend.wire import GenerationRequest
 from tests.backend.samples import made, run
 from tools.random_model import write_random_model
@@ -178,8 +180,8 @@ production = Production(Path(sys.argv[1]), "cpu")
 request = GenerationRequest("a", 64, 64, steps=1, model="random-weights")
 made(run(production, request))
 running = production._loaded[1].running
-real = Production._model
-Production._model = lambda self, folder, placement, job: real(self, folder, Placement(compiled=True), job)
+real = ModelKeeper._model
+ModelKeeper._model = lambda self, folder, placement, job: real(self, folder, Placement(compiled=True), job)
 """
     environment |= {"TORCHINDUCTOR_CACHE_DIR": str(folder / "programs"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", begin + script, str(folder / "models")]

@@ -1,0 +1,46 @@
+"""A Request that enhances a picture that is there, and paints none."""
+
+from __future__ import annotations
+
+from ..wire import ControlMaps, GenerationResult
+from .enhancing import enhanced, plan_of_networks
+from .finished import finished
+from .forecast import Expected, Forecast
+from .job import Job
+from .keeping import EnhanceOrder, Kept
+from .machine import prepare_libraries
+from .model_keeper import ModelKeeper, fingerprint
+
+
+def enhanced_picture(
+    order: EnhanceOrder, maps: ControlMaps, device_name: str, kept: Kept, keeper: ModelKeeper, job: Job
+) -> GenerationResult:
+    """Its Result, made now or kept from before. device_name: "auto" or a torch device's. Raises `FailureError`."""
+    maps.check(order.request.width, order.request.height)
+    result = kept.look_up(kept.key(order), job)
+    if result is None:
+        result = _made(order, maps, device_name, kept, keeper, job)
+    kept.keep_maps(order, maps)
+    return result
+
+
+def _made(
+    order: EnhanceOrder, maps: ControlMaps, device_name: str, kept: Kept, keeper: ModelKeeper, job: Job
+) -> GenerationResult:
+    assert maps.picture is not None  # `check_source`
+    job.forecast = Forecast([Expected("loading"), Expected("enhancing"), Expected("saving")])
+    with job.stage("loading"):
+        prepare_libraries()
+        from ..flux.memory import reset_peak
+        from ..flux.model import choose_device
+
+        files_before = fingerprint(order.files())
+        device = choose_device(device_name)[0]
+        reset_peak(device)
+    plan = {**order.plan, **plan_of_networks(order.networks)}
+    pixels = enhanced(maps.picture, order, device, job, keeper.make_room, maps.reference)
+    plan |= {"note": job.note} if job.note else {}
+    result, found = finished(order, pixels, plan, device, kept, job)
+    if fingerprint(order.files()) == files_before:
+        kept.keep(order, result, found)
+    return result
