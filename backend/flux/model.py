@@ -30,7 +30,7 @@ from .moves import CPU
 from .net_family import check_net_width
 from .place_weights import Check, no_check
 from .placement import Placement
-from .places import ENCODERS, REDUX, TRANSFORMER, VAE, Places
+from .places import CLIP, REDUX, T5, TRANSFORMER, VAE, Places
 from .preview import fit_latent_colours
 from .redux import Redux, load_redux
 from .running import Running
@@ -209,9 +209,8 @@ class FluxModel:
         words = WeightedText(prompt) if isinstance(prompt, str) else prompt
 
         def encoded() -> tuple[Tensor, Tensor]:
-            for key in ENCODERS:
-                self.places.use(key)
-            text, pooled = self.text.encode(words.text)
+            with self.places.reading():
+                text, pooled = self.text.encode(words.text)
             text, pooled = text.to(self.device, self.dtype), pooled.to(self.device, self.dtype)
             return (self.text.weigh(words, text, self.encode_prompt("")[0]) if words.spans else text), pooled
 
@@ -261,7 +260,8 @@ def load_model(
     places = Places(device, dtype)
     # Merged layers are no pages of the file.
     places.add_net(TRANSFORMER, transformer.model, keep=files.control_lora is None)
-    for key, part in ((VAE, vae), (ENCODERS[0], text.clip), (ENCODERS[1], text.t5)):
+    places.add_net(T5, text.t5)
+    for key, part in ((VAE, vae), (CLIP, text.clip)):
         places.add(key, part)
     places.use(VAE)
     colours = fit_latent_colours(vae)

@@ -20,14 +20,15 @@ class Placement:
     """transformer: see `TransformerForm`.
 
     encoders_leave: the text encoders are on the device only while prompts are read, the transformer only while it
-    paints. nets_leave: a ControlNet leaves the device when its part of the steps is over. vae_tile: the sides in
-    pixels of the tiles that the VAE decodes and encodes one by one, 0 for the whole picture at once. attention: a name
-    of `attention.BACKENDS`, "auto" for the best of the device. compiled: whether the blocks are compiled, in the
-    background, for the jobs after the first.
+    paints. encoders_streamed: T5's blocks come to the device one by one. nets_leave: a ControlNet leaves the device
+    when its part of the steps is over. vae_tile: the sides in pixels of the tiles that the VAE decodes and encodes one
+    by one, 0 for the whole picture at once. attention: a name of `attention.BACKENDS`, "auto" for the best of the
+    device. compiled: whether the blocks are compiled, in the background, for the jobs after the first.
     """
 
     transformer: TransformerForm = "packed"
     encoders_leave: bool = False
+    encoders_streamed: bool = False
     nets_leave: bool = False
     vae_tile: int = 0
     attention: str = "auto"

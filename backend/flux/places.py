@@ -15,16 +15,16 @@ from .moves import Mover, Part, tensors_of
 from .place_weights import Check, no_check
 from .placement import Placement
 from .residency import Residency
-from .streamed import Stream, streaming
+from .streamed import Stream, blocks_of, streaming
 from .unpacked import UnpackedLayers
 
 TRANSFORMER, VAE, REDUX = "transformer", "vae", "redux"
-ENCODERS = ("text_encoder", "text_encoder_2")
+ENCODERS = CLIP, T5 = "text_encoder", "text_encoder_2"
 
 
 @dataclass(eq=False, slots=True)
 class Net:
-    """A net of FLUX's blocks. around: all but the blocks, and adaLN's weights, which rest. stream: where it streams."""
+    """A net of blocks. around: all but those, and but adaLN's weights, which rest. stream: where it streams."""
 
     net: nn.Module
     around: Part
@@ -37,17 +37,13 @@ class Net:
         own: Callable[[nn.Module], list[Tensor]] = own_tensors if mover.apart else tensors_of
 
         def in_blocks() -> list[Tensor]:
-            return [one for block in _blocks(net) for one in own(block)]
+            return [one for block in blocks_of(net) for one in own(block)]
 
         def around() -> list[Tensor]:
             left_out = {id(one) for one in in_blocks()}
             return [one for one in own(net) if id(one) not in left_out]
 
         return cls(net, Part(mover, around, keep=keep), Part(mover, in_blocks, keep=keep))
-
-
-def _blocks(net: nn.Module) -> list[nn.Module]:
-    return [*net.transformer_blocks, *net.single_transformer_blocks]  # type: ignore[misc]
 
 
 class Places:
@@ -68,7 +64,7 @@ class Places:
         self._add(key, Part(self.mover, lambda: tensors_of(*modules), keep=keep))
 
     def add_net(self, key: Hashable, net: nn.Module, *, keep: bool = False) -> None:
-        """Takes in a transformer or ControlNet that was loaded into main memory."""
+        """Takes in a transformer, a ControlNet or T5 that was loaded into main memory."""
         if self.mover.apart:
             self.adaln.rest(net)
         self._nets[key] = made = Net.of(net, self.mover, keep=keep)
@@ -100,10 +96,14 @@ class Places:
             self._mark(key)
         if placement.transformer == "streamed":
             self._gather(transformer, check)
+        if placement.encoders_streamed:
+            # After the transformer, which streams in each step and not once a prompt: it gets the pinned memory.
+            self._gather(self._nets[T5], check)
         if not placement.encoders_leave:
             for key in (*ENCODERS, TRANSFORMER):
                 self.use(key, check)
-            self._use_blocks(TRANSFORMER, check)
+            for key in (T5, TRANSFORMER):
+                self._use_blocks(key, check)
 
     def _reform(self, transformer: Net) -> None:
         """Unpacks the transformer's layers or packs them again, as the placement says."""
@@ -125,7 +125,7 @@ class Places:
         Where encoders leave, they and the transformer are never there together.
         """
         if self.placement.encoders_leave:
-            for other in (TRANSFORMER, (TRANSFORMER, "blocks")) if key in ENCODERS else ENCODERS:
+            for other in (TRANSFORMER, (TRANSFORMER, "blocks")) if key in ENCODERS else (*ENCODERS, (T5, "blocks")):
                 self.residency.leave(other)
         self.residency.use(key, check)
 
@@ -147,11 +147,24 @@ class Places:
         ControlNets do beside a streamed transformer only, as they leave, or as they do not fit beside what is in use:
         elsewhere blocks may be compiled, or unpacked ahead, and would be read before they have come.
         """
+        if key == T5:
+            return self.placement.encoders_streamed
         if self.placement.transformer != "streamed":
             return False
         if key == TRANSFORMER or self.placement.nets_leave:
             return True
         return not self.residency.fits_beside_held((key, "blocks"))
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """The text encoders are on the device while this lasts, or what is around T5's blocks where they stream."""
+        with ExitStack() as stack:
+            for key in ENCODERS:
+                self.use(key)
+                stack.enter_context(self.residency.holding(key))
+            self._use_blocks(T5)
+            stack.enter_context(self.streamed(T5))
+            yield
 
     @contextmanager
     def painting(self) -> Iterator[None]:
@@ -181,7 +194,7 @@ class Places:
     def _gather(self, net: Net, check: Check = no_check) -> Stream:
         net.blocks.leave()
         if net.stream is None:
-            net.stream = Stream(_blocks(net.net), self.mover, check)
+            net.stream = Stream(blocks_of(net.net), self.mover, check)
         return net.stream
 
 

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import T5EncoderModel
 
 from .modulation import own_tensors
 from .moves import Mover
@@ -231,18 +232,32 @@ class StreamedBlocks(nn.ModuleList):
                 yield block
 
 
+def block_lists(net: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where a net keeps its blocks, in the order in which they compute: a module, and its list's name there."""
+    if isinstance(net, T5EncoderModel):
+        return [(net.encoder, "block")]
+    return [(net, "transformer_blocks"), (net, "single_transformer_blocks")]
+
+
+def blocks_of(net: nn.Module) -> list[nn.Module]:
+    """All blocks of a net, in the order in which they compute."""
+    return [block for parent, name in block_lists(net) for block in getattr(parent, name)]
+
+
 @contextmanager
 def streaming(net: nn.Module, stream: Stream) -> Iterator[None]:
     """While it lasts, whoever goes through the net's blocks in their order finds each one's weights on the device.
 
-    net: FluxTransformer2DModel or FluxControlNetModel. stream: of its double blocks and then its single ones.
+    net: FluxTransformer2DModel, FluxControlNetModel or T5EncoderModel. stream: of its blocks in that order.
     """
-    double = cast("nn.ModuleList", net.transformer_blocks)
-    single = cast("nn.ModuleList", net.single_transformer_blocks)
+    lists = [(parent, name, cast("nn.ModuleList", getattr(parent, name))) for parent, name in block_lists(net)]
     with stream.opened():
-        net.transformer_blocks = StreamedBlocks(double, stream, 0)
-        net.single_transformer_blocks = StreamedBlocks(single, stream, len(double))
+        first = 0
+        for parent, name, blocks in lists:
+            setattr(parent, name, StreamedBlocks(blocks, stream, first))
+            first += len(blocks)
         try:
             yield
         finally:
-            net.transformer_blocks, net.single_transformer_blocks = double, single
+            for parent, name, blocks in lists:
+                setattr(parent, name, blocks)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
+from .low_rank import place_of
 from .tokenizers import clip_limit
 
 
@@ -52,7 +53,8 @@ class TextEncoders:
     def encode_all(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """As `encode`, for several prompts at once: (prompts, max_tokens, T5 width) and (prompts, CLIP width)."""
         ids = self._ids(self.t5_tokenizer, prompts, self.max_tokens)
-        text = self.t5(ids.to(self.t5.device)).last_hidden_state
+        # Not `t5.device`, which tells of its first parameter: that one's block may rest in main memory.
+        text = self.t5(ids.to(place_of(self.t5.get_input_embeddings()))).last_hidden_state
         ids = self._ids(self.clip_tokenizer, prompts, clip_limit(self.clip_tokenizer))
         pooled = self.clip(ids.to(self.clip.device)).pooler_output
         return text, pooled

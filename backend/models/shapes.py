@@ -80,10 +80,23 @@ class NetShape:
 
 @dataclass(frozen=True, slots=True)
 class TextShape:
-    """T5's encoder. heads: of its attention. inner: width of the layers between."""
+    """T5's encoder. heads, head: of its attention. inner: width of the layers between. width: of its tokens."""
 
     heads: int = 64
     inner: int = 10240
+    head: int = 64
+    width: int = 4096
+    layers: int = 24
+    words: int = 32128
+
+    @property
+    def weights(self) -> int:
+        return self.layers * self.block + self.words * self.width + self.width
+
+    @property
+    def block(self) -> int:
+        """Weights of one block, its table of distances aside."""
+        return 4 * self.width * self.heads * self.head + 3 * self.width * self.inner + 2 * self.width
 
 
 def net_shape(config: Path) -> NetShape | None:
@@ -111,7 +124,8 @@ def text_shape(config: Path) -> TextShape:
     """From T5's config.json; FLUX's own where it cannot be read."""
     data = _read(config)
     try:
-        return TextShape(int(data["num_heads"]), int(data["d_ff"]))
+        names = ("num_heads", "d_ff", "d_kv", "d_model", "num_layers", "vocab_size")
+        return TextShape(*(int(data[name]) for name in names))
     except (KeyError, TypeError, ValueError):
         return TextShape()
 

@@ -51,15 +51,16 @@ class NetSizes:
 class ModelSizes:
     """transformer: bytes of its files, which is what it takes packed. shape: None where it cannot be told.
 
-    number_format: such as "Q4_K_S", as the file is called, or "". encoders: CLIP and T5. nets: by their folders. redux:
-    what reads a reference picture. control_lora: bytes of the file that makes a Depth or Canny model of a dev one.
-    files: bytes of all of these files.
+    number_format: such as "Q4_K_S", as the file is called, or "". encoders: CLIP and T5. t5: of those, T5. nets: by
+    their folders. redux: what reads a reference picture. control_lora: bytes of the file that makes a Depth or Canny
+    model of a dev one. files: bytes of all of these files.
     """
 
     transformer: int
     shape: NetShape | None = None
     number_format: str = ""
     encoders: Stored = NOTHING
+    t5: Stored = NOTHING
     text: TextShape = field(default_factory=TextShape)
     vae: Stored = NOTHING
     vae_channels: tuple[int, ...] = (128, 256, 512, 512)
@@ -71,7 +72,8 @@ class ModelSizes:
 
 def model_sizes(folder: ModelFolder) -> ModelSizes:
     """What a model's weights take; files that are not there count as nothing."""
-    encoders = [path for part in ("text_encoder", "text_encoder_2") for path in weights_in(folder.parts[part])]
+    t5 = weights_in(folder.parts["text_encoder_2"])
+    encoders = [*weights_in(folder.parts["text_encoder"]), *t5]
     redux = [path for part in folder.redux or () for path in weights_in(part)]
     nets = [path for net in folder.controlnets for path in weights_in(net.folder)]
     lora = [folder.control_lora] if folder.control_lora is not None else []
@@ -81,6 +83,7 @@ def model_sizes(folder: ModelFolder) -> ModelSizes:
         shape=net_shape(folder.transformer_config),
         number_format=number_format(folder.transformer.name),
         encoders=_stored(encoders),
+        t5=_stored(t5),
         text=text_shape(folder.parts["text_encoder_2"] / "config.json"),
         vae=_stored(vae),
         vae_channels=vae_channels(folder.parts["vae"] / "config.json"),

@@ -23,8 +23,6 @@ TEXT_SCORES = 6.5
 """Of (heads, tokens, tokens): T5's attention, part of it in float32."""
 TEXT_LAYERS = 4.0
 """Of (tokens, inner width)."""
-TEXT_HEAD = 64
-"""Width of a head of T5's."""
 UNPACKING = 13
 """Bytes a weight while a layer is unpacked, one layer at a time."""
 STREAMED_BLOCKS = 2
@@ -42,8 +40,8 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
     Where the encoders leave, the transformer makes room for them, and stays where it is after the picture.
     """
     size = machine.itemsize
-    encoders, vae = sizes.encoders.bytes_of(size), sizes.vae.bytes_of(size)
-    nets = net_bytes(sizes, work, machine)
+    encoders, vae = encoder_bytes(sizes, placement, size), sizes.vae.bytes_of(size)
+    nets = net_bytes(sizes, work, placement, machine)
     reference = sizes.redux.bytes_of(size) if work.has_reference else 0
     always = vae + reference
     transformer = transformer_bytes(sizes, work, placement, machine)
@@ -60,6 +58,16 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
     }
 
 
+def encoder_bytes(sizes: ModelSizes, placement: Placement, itemsize: int) -> int:
+    """What is on the device of the text encoders while a prompt is read."""
+    whole, t5, shape = sizes.encoders.bytes_of(itemsize), sizes.t5.bytes_of(itemsize), sizes.text
+    if not placement.encoders_streamed:
+        return whole
+    block = t5 * shape.block / shape.weights
+    at_once = STREAMED_BLOCKS * (UNEVEN if sizes.t5.packed else 1.0)
+    return int(whole - max(0.0, shape.layers - at_once) * block)
+
+
 def transformer_bytes(sizes: ModelSizes, work: Work, placement: Placement, machine: Machine) -> int:
     """What is on the device of the transformer while it paints, LoRAs among it."""
     packed = sizes.transformer + sizes.control_lora + work.lora_bytes
@@ -70,10 +78,8 @@ def transformer_bytes(sizes: ModelSizes, work: Work, placement: Placement, machi
         whole = unpacked_bytes(sizes, machine.itemsize) + sizes.control_lora
         return int(whole * _share_that_stays(shape, work, machine))
     if placement.transformer == "streamed":
-        # Without adaLN's weights, which come for the tables alone.
-        double = shape.double_block - 12 * shape.width * (shape.width + 1)
-        blocks = STREAMED_BLOCKS * max(double, shape.single_block)
-        return int(packed * min(1.0, (blocks * UNEVEN + shape.outside_blocks) / shape.weights))
+        uneven = 1.0 if is_in_format(sizes, machine.itemsize) else UNEVEN
+        return int(packed * _share_that_streams(shape, uneven, shape.outside_blocks, shape.weights))
     return int(packed * _share_that_stays(shape, work, machine))
 
 
@@ -82,6 +88,14 @@ def _share_that_stays(shape: NetShape, work: Work, machine: Machine) -> float:
     if not machine.has_own_memory or work.calls > ROWS_MAX:
         return 1.0
     return 1.0 - shape.modulation / shape.weights
+
+
+def _share_that_streams(shape: NetShape, uneven: float, around: int, weights: int) -> float:
+    """Of a net's weights: what is on the device at once where its blocks come one by one, so many around them."""
+    # Without adaLN's weights, which come for the tables alone.
+    double = shape.double_block - 12 * shape.width * (shape.width + 1)
+    blocks = STREAMED_BLOCKS * max(double, shape.single_block)
+    return min(1.0, (blocks * uneven + around) / weights)
 
 
 def unpacked_bytes(sizes: ModelSizes, itemsize: int) -> int:
@@ -101,13 +115,20 @@ def is_in_format(sizes: ModelSizes, itemsize: int) -> bool:
     return sizes.shape is not None and sizes.transformer >= 0.95 * itemsize * sizes.shape.weights
 
 
-def net_bytes(sizes: ModelSizes, work: Work, machine: Machine) -> int:
-    """What the ControlNets of a picture take on the device together."""
+def net_bytes(sizes: ModelSizes, work: Work, placement: Placement, machine: Machine) -> int:
+    """What the ControlNets of a picture take on the device together while they compute."""
     total = 0
     for net in set(work.nets) & set(sizes.nets):
         stored, shape = sizes.nets[net].stored, sizes.nets[net].shape
         whole = stored.bytes_of(machine.itemsize)
-        total += int(whole * _share_that_stays(shape, work, machine)) if shape is not None else whole
+        if shape is not None and placement.nets_leave and placement.transformer == "streamed":
+            outputs = (shape.double + shape.single) * shape.width * (shape.width + 1)
+            whole *= _share_that_streams(
+                shape, UNEVEN if stored.packed else 1.0, shape.outside_blocks + outputs, shape.weights + outputs
+            )
+        elif shape is not None:
+            whole *= _share_that_stays(shape, work, machine)
+        total += int(whole)
     return total
 
 
@@ -137,7 +158,7 @@ def _tables(shape: NetShape, work: Work, itemsize: int) -> int:
 def text_peak(sizes: ModelSizes, work: Work, itemsize: int) -> int:
     tokens, text = work.text_tokens, sizes.text
     scores, layers = tokens * tokens * text.heads * TEXT_SCORES, tokens * text.inner * TEXT_LAYERS
-    scratch = text.heads * TEXT_HEAD * text.inner * UNPACKING if sizes.encoders.packed else 0
+    scratch = text.width * text.inner * UNPACKING if sizes.encoders.packed else 0
     return int((scores + layers) * itemsize + scratch)
 
 
@@ -172,4 +193,5 @@ def host_bytes(machine: Machine, sizes: ModelSizes, work: Work, placement: Place
     size = machine.itemsize
     found = sizes.transformer if placement.transformer == "streamed" or placement.encoders_leave else 0
     found += sizes.encoders.bytes_of(size) if placement.encoders_leave else 0
-    return found + (net_bytes(sizes, work, machine) if placement.nets_leave else 0)
+    nets = [sizes.nets[net].stored.bytes_of(size) for net in set(work.nets) & set(sizes.nets)]
+    return found + (sum(nets) if placement.nets_leave else 0)

@@ -12,8 +12,8 @@ from .work import Work
 
 TILES = (0, 1024, 768, 512, 384, 256)
 """Sides of the VAE's tiles, 0 for the whole picture."""
-LEAVING = ((False, False), (True, False), (True, True))
-"""encoders_leave and nets_leave."""
+COMING = ((False, False, False), (True, False, False), (True, False, True), (True, True, False), (True, True, True))
+"""encoders_leave, nets_leave and encoders_streamed. T5 streams once a prompt, a net comes again in each picture."""
 COMPILED_FROM = 1_000_000_000
 """Weights: a smaller net paints faster than it compiles."""
 UNPACKED_SHARE = 0.25
@@ -23,12 +23,12 @@ UNPACKED_SHARE = 0.25
 def rungs(machine: Machine, sizes: ModelSizes, work: Work) -> Iterator[Placement]:
     """All placements for a picture, from the fastest to the smallest, each smaller than those before in some stage."""
     for form in forms(machine, sizes):
-        for encoders, nets in LEAVING if machine.has_own_memory else LEAVING[:1]:
+        is_compiled = machine.kind == "cuda" and form != "streamed" and _is_large(sizes)
+        for encoders, nets, t5 in COMING if machine.has_own_memory else COMING[:1]:
             if nets and not work.nets:
                 continue
             for tile in tiles(work):
-                is_compiled = machine.kind == "cuda" and form != "streamed" and _is_large(sizes)
-                yield Placement(form, encoders, nets, tile, compiled=is_compiled)
+                yield Placement(form, encoders, t5, nets, tile, compiled=is_compiled)
 
 
 def forms(machine: Machine, sizes: ModelSizes) -> tuple[TransformerForm, ...]:
@@ -82,6 +82,7 @@ def is_below(one: Placement, other: Placement, work: Work) -> bool:
     return (
         forms.index(one.transformer) >= forms.index(other.transformer)
         and one.encoders_leave >= other.encoders_leave
+        and one.encoders_streamed >= other.encoders_streamed
         and one.nets_leave >= other.nets_leave
         and (one.vae_tile or whole) <= (other.vae_tile or whole)
     )

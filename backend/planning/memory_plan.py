@@ -131,7 +131,9 @@ def _memory_line(plan: MemoryPlan) -> str:
 
 def _time_line(plan: MemoryPlan) -> str:
     said = []
-    if plan.placement.encoders_leave:
+    if plan.placement.encoders_streamed:
+        said.append("The text encoder comes block by block, and leaves before it paints.")
+    elif plan.placement.encoders_leave:
         said.append("The text encoders leave before it paints.")
     if plan.placement.vae_tile:
         said.append(f"The picture is decoded in tiles of {plan.placement.vae_tile} pixels.")

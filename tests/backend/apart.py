@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from backend.flux.placement import Placement
 from backend.flux.places import Places
 from backend.models import ModelFolder
 from backend.production import model_files
+from tests.backend.diffusers_reference import REQUEST, ours
 
 CPU = torch.device("cpu")
 PACKED = Placement()
@@ -62,6 +64,24 @@ def is_on_device(where: Places, tensor: Tensor) -> bool:
     streams = [net.stream for net in where._nets.values() if net.stream is not None]
     buffers = [buffer.untyped_storage().data_ptr() for stream in streams for buffer in stream._buffers]
     return tensor.untyped_storage().data_ptr() in buffers
+
+
+def changed(model: FluxModel, placement: Placement) -> FluxModel:
+    """The model in another placement."""
+    with torch.inference_mode(), apart():
+        model.place(placement)
+    return model
+
+
+def painted_once(model: FluxModel, prompt: str = "a red cube", seed: int = 7) -> Tensor:
+    """The tokens of a picture of two steps."""
+    return ours(model, replace(REQUEST, prompt=prompt, seed=seed, steps=2), [])[0]
+
+
+def buffered(where: Places) -> int:
+    """Bytes of the buffers that blocks stream into."""
+    streams = [net.stream for net in where._nets.values() if net.stream is not None]
+    return sum(buffer.nbytes for stream in streams for buffer in stream._buffers)
 
 
 def bytes_here(where: Places) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backend.models import ControlKind, ControlNetEntry, ModelFolder
-from backend.models.shapes import NetShape
+from backend.models.shapes import NetShape, TextShape
 from backend.models.sizes import ModelSizes, NetSizes, Stored
 from backend.planning import Machine
 
@@ -23,12 +23,9 @@ SHAPES = {
     "fill-dev": 384,
 }
 TOY = NetShape(256, 2, 4, 64, text=128, pooled=128)
-T5 = {
-    "BF16": Stored(loose=4_762_310_656 + 123_060_480),
-    "Q8_0": Stored(5_060_000_000, 123_060_480),
-    "Q3_K_S": Stored(2_100_000_000, 123_060_480),
-}
-"""With CLIP beside it, which is never packed."""
+TOY_TEXT = TextShape(2, 256, 64, 128, 4, 16000)
+CLIP = Stored(loose=123_060_480)
+T5 = {"BF16": Stored(loose=4_762_310_656), "Q8_0": Stored(5_060_000_000), "Q3_K_S": Stored(2_100_000_000)}
 NETS = {
     "union-2": (Stored(loose=2_140_000_000), NetShape(double=6, single=0), ("depth", "canny", "soft_edge", "pose")),
     "union-1": (Stored(loose=3_300_000_000), NetShape(double=5, single=10), ("depth", "canny", "tile", "pose")),
@@ -56,7 +53,9 @@ def model(
         round(shape.weights * BITS[kind] / 8),
         shape,
         kind,
-        Stored(loose=5_000_000) if is_toy else T5[t5],
+        Stored(loose=5_000_000) if is_toy else CLIP + T5[t5],
+        Stored(loose=3_000_000) if is_toy else T5[t5],
+        text=TOY_TEXT if is_toy else TextShape(),
         vae=Stored(loose=83_800_000),
         nets={entry.folder: NetSizes(*NETS[net][:2]) for entry, net in zip(entries, nets.split(), strict=True)},
         redux=Stored(loose=430_000_000) if variant == "redux-dev" else Stored(),

@@ -9,25 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from backend.flux import streamed
 from backend.flux.load_transformer import load_transformer
 from backend.flux.lora import LoraInput
 from backend.flux.model import FluxModel, load_model
 from backend.flux.modulation import ADALN
 from backend.flux.picture_job import ControlInput, PictureJob
 from backend.flux.placement import Placement
-from backend.flux.places import ENCODERS, TRANSFORMER, Places
+from backend.flux.places import ENCODERS, T5, TRANSFORMER, Places
 from backend.flux.quantised_linear import QuantisedLinear
-from backend.flux.streamed import BUFFERS, PlainLane, Stream
 from backend.flux.write_gguf import bfl_tensors
 from backend.models import ModelFolder, find_model
 from backend.production import model_files
-from tests.backend.apart import CPU, apart, bytes_here, guard, load_apart
+from tests.backend.apart import CPU, apart, bytes_here, changed, guard, load_apart, painted_once
 from tests.backend.conftest import FAMILIES
 from tests.backend.diffusers_reference import MASK, PICTURE, REQUEST, control_inputs, load_engine, ours
 from tests.backend.lora_samples import random_ranks, velocity, write_lora
@@ -38,13 +35,7 @@ from tools.random_model import random_name
 
 FORMS = ("unpacked", "packed", "streamed")
 FORMATS = [*SCALE_PLACES, "F16", "BF16", "F32"]
-BLOCKS = (TRANSFORMER, "blocks")
-
-
-def changed(model: FluxModel, placement: Placement) -> FluxModel:
-    with torch.inference_mode(), apart():
-        model.place(placement)
-    return model
+BLOCKS, T5_BLOCKS = (TRANSFORMER, "blocks"), (T5, "blocks")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +58,7 @@ def test_every_number_format_is_the_same_in_every_form(
         loaded = load_transformer(path, config_path, CPU, torch.float32).model
         where = Places(CPU, torch.float32)
         where.add_net(TRANSFORMER, loaded, keep=True)
-        for key in ENCODERS:
+        for key in (*ENCODERS, T5_BLOCKS):
             where.add(key)
         for form in (*FORMS, *reversed(FORMS)):
             where.change(Placement(form))
@@ -94,7 +85,7 @@ PLACEMENTS = [
     Placement("unpacked"),
     Placement("packed", encoders_leave=True, nets_leave=True),
     Placement("streamed", encoders_leave=True),
-    Placement("streamed", encoders_leave=True, nets_leave=True),
+    Placement("streamed", encoders_leave=True, encoders_streamed=True, nets_leave=True),
 ]
 
 
@@ -190,25 +181,21 @@ def test_encoders_and_transformer_are_never_there_together(folder: ModelFolder) 
     """And a prompt that was read brings neither the encoders nor adaLN's weights back."""
     model = load_apart(folder, Placement("packed", encoders_leave=True))
     where = model.places
-    assert not {TRANSFORMER, BLOCKS, *ENCODERS} & set(where.residency.here()), "nothing came to be loaded"
+    assert not {TRANSFORMER, BLOCKS, *ENCODERS, T5_BLOCKS} & set(where.residency.here()), "nothing came to be loaded"
     seen: list[set[Any]] = []
     for net in (model.text.t5, model.text.clip, model.transformer.model.proj_out):
         net.register_forward_pre_hook(lambda *_: seen.append(set(where.residency.here())))
     painted_once(model)
-    assert {frozenset(here & {TRANSFORMER, BLOCKS, *ENCODERS}) for here in seen} == {
-        frozenset({ENCODERS[0], ENCODERS[1]}), frozenset({TRANSFORMER, BLOCKS})
+    assert {frozenset(here & {TRANSFORMER, BLOCKS, *ENCODERS, T5_BLOCKS}) for here in seen} == {
+        frozenset({*ENCODERS, T5_BLOCKS}), frozenset({TRANSFORMER, BLOCKS})
     }  # fmt: skip
     came = where.mover.came
     painted_once(model, seed=8)
     assert where.mover.came == came, "all that the second picture needs was there"
     painted_once(model, prompt="another")
-    both = sum(where.residency[key].size() for key in (TRANSFORMER, BLOCKS, *ENCODERS))
+    both = sum(where.residency[key].size() for key in (TRANSFORMER, BLOCKS, *ENCODERS, T5_BLOCKS))
     assert where.mover.came == came + both + adaln_bytes(model)
     assert where.mover.left == 0, "what came from main memory is there still"
-
-
-def painted_once(model: FluxModel, prompt: str = "a red cube", seed: int = 7) -> torch.Tensor:
-    return ours(model, replace(REQUEST, prompt=prompt, seed=seed, steps=2), [])[0]
 
 
 def adaln_bytes(model: FluxModel) -> int:
@@ -234,119 +221,6 @@ def test_how_much_of_the_real_model_adaln_is() -> None:
     total = sum(one.numel() for one in net.parameters())
     assert 0.27 < adaln / total < 0.275
     assert 3.4e9 < adaln * 34 / 32 < 3.5e9, "bytes in Q8_0 that leave"
-
-
-def test_streaming_takes_two_blocks_on_the_device(folder: ModelFolder) -> None:
-    model = load_apart(folder, Placement("streamed"))
-    blocks, where = model.transformer.model.transformer_blocks, model.places
-    sizes: list[int] = []
-    blocks[0].register_forward_hook(lambda *_: sizes.append(buffered(where)))
-    painted_once(model)
-    stream = where._nets[TRANSFORMER].stream
-    assert stream is not None and BLOCKS not in where.residency.here()
-    assert set(sizes) == {stream.size()} and buffered(where) == 0
-    largest = max(sum(one.nbytes for one in (*block.parameters(), *block.buffers())) for block in stream.blocks)
-    assert stream.size() < BUFFERS * largest, "without adaLN's weights"
-
-
-def buffered(where: Places) -> int:
-    streams = [net.stream for net in where._nets.values() if net.stream is not None]
-    return sum(buffer.nbytes for stream in streams for buffer in stream._buffers)
-
-
-def test_weights_beyond_the_limit_are_not_pinned(folder: ModelFolder, plain_model: FluxModel) -> None:
-    wanted = painted_once(plain_model)
-    whole = load_apart(folder, Placement("streamed"))
-    assert len(whole.places._nets[TRANSFORMER].stream.gathered) == 4  # type: ignore[union-attr]
-    limit = whole.places.mover.pinned // 2
-    with torch.inference_mode(), apart(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backend.flux.moves.PINNED_SHARE", limit / psutil.virtual_memory().total)
-        some = load_model(model_files(folder), CPU, torch.float32, lambda: None, Placement("streamed"))
-    stream = some.places._nets[TRANSFORMER].stream
-    assert stream is not None and 0 < len(stream.gathered) < 4 and some.places.mover.pinned <= limit
-    assert torch.equal(painted_once(some), wanted)
-    assert torch.equal(painted_once(whole), wanted)
-
-
-class LateLane(PlainLane):
-    """Copies as late as a graphics card may: when somebody waits."""
-
-    def __init__(self) -> None:
-        self.pending: dict[int, Any] = {}
-
-    def copy(self, buffer: int, copies: Any) -> None:
-        assert buffer not in self.pending, "two copies into one buffer, and nobody waited for the first"
-        self.pending[buffer] = copies
-
-    def wait(self, buffer: int) -> None:
-        for target, source in self.pending.pop(buffer, []):
-            target.copy_(source)
-
-
-class StrictLane(PlainLane):
-    """Fails where a buffer is filled while a block computes with it: there is no order in which that is right."""
-
-    def __init__(self) -> None:
-        self.busy: set[int] = set()
-
-    def copy(self, buffer: int, copies: Any) -> None:
-        assert buffer not in self.busy
-        super().copy(buffer, copies)
-
-    def wait(self, buffer: int) -> None:
-        self.busy.add(buffer)
-
-    def done(self, buffer: int) -> None:
-        self.busy.discard(buffer)
-
-
-@pytest.mark.parametrize("lane", [LateLane, StrictLane])
-def test_copies_and_blocks_wait_for_each_other(
-    folder: ModelFolder, plain_model: FluxModel, lane: type[PlainLane], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    controls = control_inputs(folder, [("depth", 0.7, 0.0, 1.0)])
-    wanted = ours(plain_model, replace(REQUEST, true_cfg=2.0), controls)[0]
-    model = load_apart(folder, Placement("streamed", nets_leave=True))
-    monkeypatch.setattr(streamed, "lane_of", lambda device: lane())
-    assert torch.equal(ours(model, replace(REQUEST, true_cfg=2.0), controls)[0], wanted)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_any_number_of_blocks_goes_round(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each copy once a round, the next one while one computes."""
-    begun: list[int] = []
-    blocks = [torch.nn.Linear(4, 4).requires_grad_(False) for _ in range(count)]
-    weights = [block.weight.clone() for block in blocks]
-    with apart():
-        where = Places(CPU, torch.float32)
-    where.mover.load(one for block in blocks for one in block.parameters())
-    stream = Stream(blocks, where.mover)
-    begin = stream._begin
-    monkeypatch.setattr(stream, "_begin", lambda index: begun.append(index) or begin(index))
-    with stream.opened():
-        for _ in range(3):
-            for index, block in enumerate(blocks):
-                with stream.arrived(index):
-                    assert torch.equal(block.weight, weights[index])
-                    assert (index + 1) % count in stream._holds
-    assert begun == ([index % count for index in range(3 * count + 1)] if count > 2 else list(range(count)))
-    assert all(torch.equal(block.weight, weight) for block, weight in zip(blocks, weights, strict=True))
-
-
-def test_a_loop_that_fails_leaves_the_net_at_rest(folder: ModelFolder, plain_model: FluxModel) -> None:
-    model = load_apart(folder, Placement("streamed", nets_leave=True))
-    controls = control_inputs(folder, [("depth", 0.7, 0.0, 1.0)])
-    layer = model.transformer.model.get_submodule("single_transformer_blocks.0.proj_out")
-    handle = layer.register_forward_pre_hook(fail)
-    with pytest.raises(torch.OutOfMemoryError):
-        ours(model, REQUEST, controls)
-    handle.remove()
-    assert buffered(model.places) == 0 and not model.places.residency._held.total()
-    assert torch.equal(ours(model, REQUEST, controls)[0], ours(plain_model, REQUEST, controls)[0])
-
-
-def fail(*_: object) -> None:
-    raise torch.OutOfMemoryError
 
 
 @pytest.fixture

@@ -64,19 +64,25 @@ TABLE: list[tuple[Machine, Models, dict, str]] = [
     (card(11.9), UNION, DEPTH, "q5 packed encoders"),
     (card(11.9), PLAIN, LARGE, "q6 packed encoders tile 1024"),
     (card(9.9), PLAIN, {}, "q6 packed encoders"),
-    (card(9.9), UNION, DEPTH, "q3 packed encoders nets"),
+    (card(9.9), UNION, DEPTH, "q3 packed encoders t5 streamed"),
     (card(9.5), PLAIN, {}, "q6 packed encoders tile 768"),
     (card(7.2), PLAIN, {}, "q4 packed encoders tile 768"),
     (card(7.2), PLAIN, SMALL, "q4 packed encoders"),
     (card(7.2), PLAIN[:2], {}, "q8 streamed encoders"),
     # Less: streamed, in few bits.
-    (card(7.2), UNION, DEPTH, "q4 streamed encoders nets"),
+    (card(7.2), UNION, DEPTH, "q4 streamed encoders t5 streamed"),
+    (card(3.7), UNION, DEPTH, "q4 streamed encoders t5 streamed nets"),
     (card(5.6), SMALL_TEXT, {}, "q4 streamed"),
     (card(4.6), SMALL_TEXT, {}, "q4 streamed tile 768"),
     (card(7.2, host=8.0), [*PLAIN, *SAMPLE], {}, "q4 packed encoders tile 768"),
     (card(7.2, host=8.0), [*UNION, *SAMPLE], DEPTH, "sample unpacked"),
-    (card(7.2), LARGE_TEXT, {}, "q4 streamed encoders tile 256, too small"),
-    (card(2.0), SMALL_TEXT, {}, "q3 streamed encoders tile 256, too small"),
+    (card(7.2), LARGE_TEXT, {}, "q4 packed encoders t5 streamed tile 768"),
+    # Text encoders that are larger than the card come block by block.
+    (card(5.6), PLAIN, {}, "q4 streamed encoders t5 streamed"),
+    (card(5.6), LARGE_TEXT, {}, "q4 streamed encoders t5 streamed"),
+    (card(3.7), LARGE_TEXT, {}, "q4 streamed encoders t5 streamed"),
+    (card(3.7, host=16.0), PLAIN, LARGE, "q4 streamed encoders t5 streamed tile 1024"),
+    (card(2.0), SMALL_TEXT, {}, "q3 streamed encoders t5 streamed tile 256, too small"),
     # Memory that the device shares: nothing leaves, nothing is streamed.
     (cpu(64.0), PLAIN, {}, "full packed"),
     (cpu(32.0), PLAIN, {}, "q8 packed"),
@@ -105,6 +111,7 @@ def said(name: str, plan: MemoryPlan) -> str:
     placement = plan.placement
     words = [name, placement.transformer]
     words += ["encoders"] if placement.encoders_leave else []
+    words += ["t5 streamed"] if placement.encoders_streamed else []
     words += ["nets"] if placement.nets_leave else []
     words += [f"tile {placement.vae_tile}"] if placement.vae_tile else []
     return " ".join(words) + ("" if plan.fits else ", too small")
@@ -126,7 +133,27 @@ def test_the_plan_of_a_machine(machine: Machine, models: Models, changes: dict, 
     placement = plan.placement
     assert placement.compiled == (machine.kind == "cuda" and placement.transformer != "streamed" and name != "sample")
     if machine.kind != "cuda":
-        assert placement.transformer != "streamed" and not placement.encoders_leave and not placement.nets_leave
+        assert placement == Placement(placement.transformer, vae_tile=placement.vae_tile)
+
+
+@pytest.mark.parametrize("t5", ["BF16", "Q8_0"])
+@pytest.mark.parametrize("free", [3.8, 4.5, 5.6, 7.2, 9.5])
+def test_no_card_is_too_small_for_the_text_encoders(free: float, t5: str) -> None:
+    """With FLUX.1-dev in any number format, with a ControlNet and without. free: of cards of 4 GB and more."""
+    for nets, changes in (("", {}), ("union-2", DEPTH)):
+        for one in every(nets, t5):
+            _, plan = planned(card(free), [one], changes)
+            assert plan.fits and plan.peaks["text"] <= plan.machine.usable, plan.lines
+
+
+def test_running_out_in_the_text_stage_streams_the_encoder() -> None:
+    _, plan = planned(card(15.6), LARGE_TEXT, {})
+    for stage in ("text", "loading"):
+        below = step_down(plan, stage)
+        assert below is not None and below.placement == replace(plan.placement, encoders_streamed=True)
+        assert below.peaks[stage] < plan.peaks[stage] and "block by block" in below.lines[1]
+        lower = step_down(below, stage)
+        assert lower is None or lower.placement.encoders_streamed
 
 
 MACHINES = st.builds(
@@ -152,11 +179,12 @@ WORKS = (st.integers(4, 128).map(lambda n: 16 * n), st.integers(4, 128).map(lamb
          st.integers(1, 400), st.integers(0, 4), st.sampled_from([8, 16]))  # fmt: skip
 
 
-def rank(plan: MemoryPlan) -> tuple[int, bool, bool, int]:
+def rank(plan: MemoryPlan) -> tuple[int, bool, bool, bool, int]:
     """How far down the ladder it is."""
     placement = plan.placement
     form = ("unpacked", "packed", "streamed").index(placement.transformer)
-    return form, placement.encoders_leave, placement.nets_leave, -(placement.vae_tile or 10_000)
+    coming = placement.encoders_leave, placement.nets_leave, placement.encoders_streamed
+    return form, *coming, -(placement.vae_tile or 10_000)
 
 
 @given(MACHINES, MODELS, *WORKS)
@@ -239,9 +267,10 @@ def test_a_step_down_gives_up_what_the_stage_needs() -> None:
 def test_the_two_lines() -> None:
     _, plan = planned(card(7.2), UNION, DEPTH)
     assert plan.lines == (
-        f"FLUX.1-dev Q4_K_S, streamed: {plan.most / GB:.1f} of 7.2 GB free at the most, while the prompt is read.",
-        "The text encoders leave before it paints. How long it takes is not known yet.",
+        f"FLUX.1-dev Q4_K_S, streamed: {plan.most / GB:.1f} of 7.2 GB free at the most, while the picture is decoded.",
+        "The text encoder comes block by block, and leaves before it paints. How long it takes is not known yet.",
     )
+    _, plan = planned(card(15.6), PLAIN, {})
     assert replace(plan, seconds=41.3).lines[1] == "The text encoders leave before it paints. About 41 s."
     assert replace(plan, seconds=400.0).lines[1].endswith("About 7 min.")
     _, tiled = planned(card(7.2), PLAIN, {})

@@ -117,9 +117,11 @@ def test_the_text_encoder_takes_what_was_expected() -> None:
     t5 = in_dtype(T5EncoderModel(config), torch.bfloat16)
     with torch.inference_mode(), LiveBytes() as memory:
         t5(torch.zeros(1, 512, dtype=torch.long))
-    expected = text_peak(ModelSizes(0, text=TextShape(4, 160)), Work(64, 64, text_tokens=512), 2)
+    shape = TextShape(4, 160, 16, 64, 2)
+    assert shape.weights == sum(one.numel() for one in t5.parameters()) - 32 * 4, "but for its table of distances"
+    expected = text_peak(ModelSizes(0, text=shape), Work(64, 64, text_tokens=512), 2)
     assert memory.peak <= expected <= SLACK * memory.peak
-    packed = ModelSizes(0, text=TextShape(4, 160), encoders=Stored(packed=1))
+    packed = ModelSizes(0, text=shape, encoders=Stored(packed=1))
     assert text_peak(packed, Work(64, 64), 2) > expected, "a layer is unpacked beside it"
 
 

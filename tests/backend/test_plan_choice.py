@@ -36,7 +36,8 @@ WHOLE_DEPTH = (Control("depth", 1.0),)
         (card(47.0), {}, "dev-full"),
         (card(15.6), {}, "dev-q8"),
         (card(7.2), {}, "dev-q4"),
-        (card(3.0), {}, "sample"),
+        (card(3.0), {}, "dev-q4"),
+        (card(1.8), {}, "sample"),
         (card(7.2, host=8.0), {"controls": (Control("canny"),)}, "sample"),
         (cpu(64.0), {}, "dev-full"),
         (cpu(32.0), {}, "dev-q8"),
@@ -68,7 +69,7 @@ def test_the_reason_says_what_was_weighed() -> None:
         "the best of 7 that fit, out of 7: 10.0 GB of 15.6 GB that are free on cuda"
     )
     assert choose_model(replace(REQUEST, task="edit"), ALL, card(3.0)).reason == "the only one here that can do this"
-    assert "none fits 3.0 GB that are free on cuda" in choose_model(REQUEST, ALL[:3], card(3.0)).reason
+    assert "none fits 1.8 GB that are free on cuda" in choose_model(REQUEST, ALL[:3], card(1.8)).reason
 
 
 def test_what_none_can_do_is_said() -> None:

@@ -158,6 +158,45 @@ def test_the_picture_comes_out_further_down(
     assert card.calls == by_rung[ran][2], "no step that was finished is done again"
 
 
+@pytest.fixture
+def wordy_folder(own_models_folder: Path) -> Path:
+    """A models folder whose model has more weights in its text encoder than anywhere else."""
+    import torch
+    from transformers import T5Config, T5EncoderModel
+
+    place = own_models_folder / "random-weights" / "text_encoder_2"
+    config = T5Config.from_pretrained(place)
+    config.num_layers, config.d_ff = 12, 4 * config.d_ff
+    torch.manual_seed(0)
+    T5EncoderModel(config).save_pretrained(place)
+    return own_models_folder
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_text_encoder_that_is_larger_than_the_card(share: float, wordy_folder: Path, card: Card) -> None:
+    """It steps down to where its blocks come one by one, and paints the same picture to the bit."""
+    whole = Placement("streamed", encoders_leave=True)
+    parts, place, found = replace(whole, encoders_streamed=True), ("text", 0), {}
+    for placement in (whole, parts):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ladder, "place", lambda *_, one=placement: one)
+            measuring = Card(patch)
+            image = pixels(made(measuring.paint(Production(wordy_folder, "cpu"), PLAIN)).png)
+            found[placement] = measuring.peaks, image
+    most, least = found[whole][0][place], max(found[parts][0].values())
+    assert found[parts][0][place] < 0.5 * most and least < most
+    card.limit_at, card.tight = place, int(least + share * (most - least)) + 2048
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ladder, "place", lambda *_: whole)
+        result = made(card.paint(Production(wordy_folder, "cpu"), PLAIN))
+    assert Placement(**result.plan["placement"]) == parts and card.memory.failures == 1
+    for _, image in found.values():
+        np.testing.assert_array_equal(pixels(result.png), image)
+    said = "Memory ran out while the prompt was read; it went on from there with the text encoder read block by block."
+    assert result.plan["note"] == said
+    assert any("The text encoder comes block by block" in note for note in card.notes)
+
+
 def tightened(card: Card, rungs_of: dict, name: str = "plain") -> GenerationRequest:
     """A Request for which the card has too little memory while it paints the second step, and enough one rung down."""
     request, by_rung = rungs_of[name]
