@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -10,7 +11,13 @@ from typing import Any, Literal, NoReturn
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from spandrel import MAIN_REGISTRY, ImageModelDescriptor, UnsupportedModelError, canonicalize_state_dict
+from spandrel import (
+    MAIN_REGISTRY,
+    ImageModelDescriptor,
+    SizeRequirements,
+    UnsupportedModelError,
+    canonicalize_state_dict,
+)
 from torch import Tensor, nn
 
 from ..wire import FailureError, FailureKind
@@ -26,6 +33,11 @@ REFUSED = {
     "SRFormer": "layers.0.residual_group.blocks.0.attn.aligned_relative_position_index",
 }
 """Kinds whose licences forbid commercial use of what they make, and a weight by which each is known."""
+WINDOW_SIDES = ("window_size", "split_size", "stripe_size")
+"""What spandrel's classes call the sides of the windows in which they compare pixels, a number or some."""
+COARSEST = {"SCUNet": 8}
+"""Pixels on a side of what is one pixel where a network's picture is smallest, if windows are laid there too."""
+ALIGN_MAX = 128
 CODE_SIGNS = ("GLOBAL", "is blocked", "unrecognized function", "create new object")
 """What PyTorch's reader of weights says when a file would have it call or make something else."""
 
@@ -36,7 +48,8 @@ class Network:
     name: the file's without its ending. architecture: spandrel's name of it. purpose: "upscale" (scale 2, 3, 4 or 8),
     "face" (an aligned face of 512 x 512) or "restore" (scale 1). channels: 1 (grey) or 3 (RGB) in and out.
     is_half: whether it computes in float16. align: a tile begins at a multiple of this, so that it sees its pixels in
-    the same places of its windows as the whole picture would.
+    the same places of its windows as the whole picture would: then SwinIR and others make of tiles what they make of
+    the whole. What looks at all of its picture at once (HAT and DAT weigh their channels so) comes near it.
     """
 
     def __init__(
@@ -47,7 +60,7 @@ class Network:
         self.purpose = PURPOSES[descriptor.purpose]
         self.scale = descriptor.scale
         self.channels = descriptor.input_channels
-        self.align = max(1, descriptor.size_requirements.multiple_of)
+        self.align = _align(descriptor)
         self.is_half = is_half
         self.device = device
         self._full = descriptor if is_half else descriptor.to(device)
@@ -87,6 +100,20 @@ class Network:
         return found
 
 
+def _align(descriptor: ImageModelDescriptor[nn.Module]) -> int:
+    """A number of pixels that all of a network's windows fit into."""
+    sides: set[int] = set()
+    for part in descriptor.model.modules():
+        for name in WINDOW_SIDES:
+            value: Any = getattr(part, name, ())
+            sides |= {side for side in (value if isinstance(value, list | tuple) else (value,)) if type(side) is int}
+    # SwinIR's real-world networks for small scales, as Real-ESRGAN's, begin by making pixels into channels.
+    pixel = COARSEST.get(str(descriptor.architecture.name), 1) * int(getattr(descriptor.model, "start_unshuffle", 1))
+    multiple = max(1, descriptor.size_requirements.multiple_of)
+    found = math.lcm(multiple, *(side * pixel for side in sides if side > 0))
+    return found if found <= ALIGN_MAX else multiple
+
+
 def load_network(path: Path, device: torch.device | str = "cpu", half: bool | None = None) -> Network:
     """Reads a .safetensors or .pth file; only weights are read from either, never code.
 
@@ -122,6 +149,9 @@ def _described(path: Path, state: dict[str, Any]) -> ImageModelDescriptor[nn.Mod
         (3, 3),
     ):
         _unsupported(path)
+    if getattr(found.model, "start_unshuffle", 1) != 1:
+        # spandrel asks for sides that make whole pixels of such a SwinIR's; its windows have to be whole, too.
+        found.size_requirements = SizeRequirements(found.size_requirements.minimum, _align(found))
     return found.eval()
 
 
