@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from .dequantise import dequantise
 from .low_rank import LowRank, beside, place_of
 from .place_weights import replace_layer, unsupported
+from .products import Linear
 from .quantised_linear import QuantisedLinear
 from .safetensors_file import read_safetensors
 from .transformer_names import Piece, bfl_pieces, is_bfl
@@ -119,7 +120,7 @@ def _merged(
     total = pad(weight, (0, down.shape[1] - weight.shape[1])) + up @ down
     biases = [bias.to(home).float() for bias in (layer.bias, ranks.bias) if bias is not None]
     with torch.device("meta"):
-        merged = nn.Linear(total.shape[1], total.shape[0], bias=bool(biases))
+        merged = Linear(total.shape[1], total.shape[0], bias=bool(biases))
     merged.weight = nn.Parameter(total.to(home, dtype), requires_grad=False)
     if biases:
         merged.bias = nn.Parameter(torch.stack(biases).sum(0).to(dtype), requires_grad=False)

@@ -24,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..wire import FailureError, FailureKind
 from .model_parts import broken, require
+from .products import use_best_products
 from .schedules import Shift
 
 Part = TypeVar(
@@ -52,6 +53,7 @@ def load_part(kind: type[Part], folder: Path, device: torch.device, dtype: torch
             "Download this model again, or choose another one.",
             str(folder),
         )
+    use_best_products(part)
     return part.to(device).eval().requires_grad_(False)
 
 

@@ -17,6 +17,7 @@ from .lora_names import CLIP, T5, Layers
 from .low_rank import LowRank, beside, merge, rescale
 from .moves import Mover, tensors_of
 from .place_weights import replace_layer
+from .products import Linear
 from .quantised_linear import LowRankLinear
 
 FILES_KEPT = 16
@@ -160,7 +161,7 @@ def merges_fit(layers: Layers, main_memory: int, mover: Mover) -> bool:
 def _empty_like(own: nn.Linear, parts: list[LowRank]) -> nn.Linear:
     has_bias = own.bias is not None or any(part.bias is not None for part in parts)
     with torch.device("meta"):
-        layer = nn.Linear(own.in_features, own.out_features, bias=has_bias)
+        layer = Linear(own.in_features, own.out_features, bias=has_bias)
     layer.weight = nn.Parameter(torch.empty_like(own.weight), requires_grad=False)
     if has_bias:
         layer.bias = nn.Parameter(own.weight.new_empty(own.out_features), requires_grad=False)

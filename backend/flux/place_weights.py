@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..wire import FailureError, FailureKind
 from .dequantise import FLOAT_DTYPES, dequantise
+from .products import use_best_products
 from .quantised_linear import QuantisedEmbedding, QuantisedLinear
 from .transformer_names import Piece
 from .weight_file import PackedTensor, WeightFile
@@ -72,6 +73,7 @@ def place_weights(
             for name, parameter in list(layer.named_parameters(recurse=False)):
                 value = _joined(pieces[f"{layer_name}.{name}".lstrip(".")], dtype)
                 layer.register_parameter(name, _parameter(value.reshape(parameter.shape).to(device)))
+    use_best_products(model)
     return dict(types)
 
 

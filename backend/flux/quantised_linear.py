@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .dequantise import dequantise
+from .products import linear
 from .unpack import unpacked_for_now
 
 
@@ -33,7 +34,7 @@ class QuantisedLinear(nn.Module):
         """(..., in_features) -> (..., out_features), in x's dtype."""
         weight = unpacked_for_now(self.packed, self.type_name, x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return torch.nn.functional.linear(x, weight, bias)
+        return linear(x, weight, bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features} -> {self.out_features}, {self.type_name}"
@@ -66,9 +67,9 @@ class LowRankLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features), in x's dtype."""
-        low = torch.nn.functional.linear(x, self.down.to(x.dtype))
+        low = linear(x, self.down.to(x.dtype))
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return self.base(x) + torch.nn.functional.linear(low, self.up.to(x.dtype), bias)
+        return self.base(x) + linear(low, self.up.to(x.dtype), bias)
 
 
 class QuantisedEmbedding(nn.Module):

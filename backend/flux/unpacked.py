@@ -10,6 +10,7 @@ from torch import nn
 from .modulation import adaln_layers
 from .moves import Mover, Packed
 from .place_weights import replace_layer
+from .products import Linear
 from .quantised_linear import QuantisedLinear
 
 
@@ -42,9 +43,9 @@ class UnpackedLayers:
         self.packed.clear()
 
 
-def _unpacked(layer: QuantisedLinear, mover: Mover, dtype: torch.dtype) -> nn.Linear:
+def _unpacked(layer: QuantisedLinear, mover: Mover, dtype: torch.dtype) -> Linear:
     with torch.device("meta"):
-        made = nn.Linear(layer.in_features, layer.out_features, bias=False)
+        made = Linear(layer.in_features, layer.out_features, bias=False)
     made.weight = nn.Parameter(torch.empty(0, dtype=dtype), requires_grad=False)
     mover.set_source(made.weight, Packed(layer.packed.data, layer.type_name, (layer.out_features, layer.in_features)))
     if layer.bias is not None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backend.flux import unpack
 from backend.flux.ahead import Ahead, Weight
 from backend.flux.dequantise import dequantise
+from backend.flux.products import linear
 from backend.flux.quantised_linear import LowRankLinear, QuantisedLinear
 from backend.flux.unpack import unpacking_ahead
 from tests.backend.samples import random_packed
@@ -149,4 +150,4 @@ def test_layers_compute_the_same_bits_with_it() -> None:
         assert torch.equal(plain[0](x), wanted[3])
     assert side.began >= 10
     assert not hasattr(unpack._kept, "ahead")
-    assert torch.equal(plain[1](x), torch.nn.functional.linear(x, dequantise(plain[1].packed, "Q8_0")))
+    assert torch.equal(plain[1](x), linear(x, dequantise(plain[1].packed, "Q8_0")))

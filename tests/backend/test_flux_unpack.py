@@ -16,6 +16,7 @@ import torch
 
 from backend.flux import memory, unpack
 from backend.flux.dequantise import BLOCKS, dequantise
+from backend.flux.products import linear
 from backend.flux.quantised_linear import QuantisedLinear
 from tests.backend.samples import random_packed
 
@@ -95,7 +96,7 @@ def test_layers_share_one_memory_and_still_compute_their_own() -> None:
     x = torch.randn(3, 512)
     got = [layer(x) for layer in layers]
     for layer, ours in zip(layers, got, strict=True):
-        assert torch.equal(ours, torch.nn.functional.linear(x, dequantise(layer.packed, layer.type_name)))
+        assert torch.equal(ours, linear(x, dequantise(layer.packed, layer.type_name)))
     (buffer,) = unpack._kept.buffers.values()
     assert buffer.numel() == 40 * 512, "as large as the largest"
     memory.release()

@@ -31,6 +31,7 @@ from backend.flux.load_transformer import load_transformer
 from backend.flux.modulation import AdalnWeights, looked_up
 from backend.flux.moves import Mover
 from backend.flux.place_weights import replace_layer
+from backend.flux.products import Linear
 from backend.flux.quantised_linear import QuantisedLinear
 from backend.flux.samplers import SAMPLERS
 from backend.sample.model_files import write_json
@@ -99,7 +100,7 @@ def unpacked(net: FluxTransformer2DModel) -> FluxTransformer2DModel:
     """The same net, its packed layers as ordinary ones in float32."""
     for name, layer in list(net.named_modules()):
         if isinstance(layer, QuantisedLinear):
-            plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+            plain = Linear(layer.in_features, layer.out_features, layer.bias is not None)
             plain.weight = nn.Parameter(dequantise(layer.packed, layer.type_name), requires_grad=False)
             if layer.bias is not None:
                 plain.bias = nn.Parameter(layer.bias, requires_grad=False)
