@@ -19,6 +19,7 @@ NAME = "enhance"
 FIELDS = {
     "by": "scale",
     "upscaler": "network",
+    "upscale_fidelity": "upscale_fidelity",
     "faces": "faces",
     "face_network": "face_network",
     "fidelity": "fidelity",
@@ -49,6 +50,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("enhancement").add_argument
     add("--by", type=float, metavar="SCALE", help="how many times as wide and high, 1.5 to 8; 1 for the same size")
     add("--upscaler", metavar="NAME", help="a file in the folder upscalers of the models folder")
+    add("--upscale-fidelity", type=float, help="1 to keep to the picture, 0 for what the network makes of it")
     add("--faces", action=argparse.BooleanOptionalAction, help="find faces and restore them")
     add("--face-network", metavar="NAME", help="what restores them")
     add("--fidelity", type=float, help="1 for the face as it was, 0 for what the network makes of it")

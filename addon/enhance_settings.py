@@ -86,6 +86,17 @@ class GrisailleEnhancement(bpy.types.PropertyGroup):
         get=_GET_NETWORK,
         set=_SET_NETWORK,
     )
+    upscale_fidelity: bpy.props.FloatProperty(
+        name="Keep to Picture",
+        description=(
+            "1: made small again, the larger picture is the picture, and only finer detail is the upscaler's. 0: what "
+            "the upscaler makes of it, which also cleans noise and the blocks of JPEG, and may shift colours"
+        ),
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+    )
     faces: bpy.props.BoolProperty(name="Faces", description="Find faces and restore them")
     face_network_name: bpy.props.StringProperty(name="Face Network's Name")
     face_network: bpy.props.EnumProperty(
@@ -119,6 +130,7 @@ def enhancement(settings: GrisailleEnhancement) -> Enhancement:
     return Enhancement(
         scale=round(settings.scale, 4),
         network=settings.network_name if settings.scale > 1.0 else "",
+        upscale_fidelity=round(settings.upscale_fidelity, 4),
         faces=settings.faces,
         face_network=settings.face_network_name if settings.faces else "",
         fidelity=round(settings.fidelity, 4),
@@ -139,6 +151,7 @@ def fill(settings: GrisailleEnhancement, request: Enhancement | None) -> None:
     if request is None:
         return
     settings.scale, settings.network_name = request.scale, request.network
+    settings.upscale_fidelity = request.upscale_fidelity
     settings.faces, settings.face_network_name = request.faces, request.face_network
     settings.fidelity, settings.tileable = request.fidelity, request.tileable
     settings.finish = request.finish or NO_FINISH

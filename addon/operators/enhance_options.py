@@ -9,6 +9,7 @@ import bpy
 NAMES = {
     "upscale": "scale",
     "upscaler": "network",
+    "upscale_fidelity": "upscale_fidelity",
     "faces": "faces",
     "face_network": "face_network",
     "fidelity": "fidelity",
@@ -26,6 +27,11 @@ class EnhanceOptions:
     )
     upscaler: bpy.props.StringProperty(
         name="Upscaler", description="A file in the folder upscalers of the models folder", options={"SKIP_SAVE"}
+    )
+    upscale_fidelity: bpy.props.FloatProperty(
+        name="Keep to Picture",
+        description="1 to keep to the picture, 0 for what the network makes",
+        options={"SKIP_SAVE"},
     )
     faces: bpy.props.BoolProperty(name="Faces", description="Find faces and restore them", options={"SKIP_SAVE"})
     face_network: bpy.props.StringProperty(name="Face Network", options={"SKIP_SAVE"})

@@ -55,6 +55,7 @@ def draw_settings(layout: Any, context: bpy.types.Context, chosen: enhance_setti
     column.prop(chosen, "scale")
     if chosen.scale > 1.0:
         column.prop(chosen, "network")
+        column.prop(chosen, "upscale_fidelity", slider=True)
     column.prop(chosen, "faces")
     if chosen.faces:
         column.prop(chosen, "face_network")

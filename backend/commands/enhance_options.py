@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 FIELDS = {
     "by": "scale",
     "network": "network",
+    "upscale_fidelity": "upscale_fidelity",
     "faces": "faces",
     "face_network": "face_network",
     "fidelity": "fidelity",
@@ -27,6 +28,11 @@ def add_to(parser: argparse.ArgumentParser, scale: str) -> None:
     add = parser.add_argument_group("enhancement").add_argument
     add("--by", type=float, metavar="SCALE", help=scale)
     add("--network", metavar="NAME", help="a file in the folder upscalers of your models (default: the first there)")
+    add(
+        "--upscale-fidelity",
+        type=float,
+        help="0 for what that makes of a picture, 1 to keep to the picture (default: 1)",
+    )
     add("--faces", action=argparse.BooleanOptionalAction, help="find faces and restore them")
     add("--face-network", metavar="NAME", help="what restores them (default: the first there)")
     add("--fidelity", type=float, help="0 for what that makes of a face, 1 for the face as it was (default: 0.5)")

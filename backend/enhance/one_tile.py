@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .back_projection import back_projected
 from .networks import Network
 from .pixels import Kind, as_float, fill_hidden, surroundings
 from .resample import resample, taken
@@ -26,14 +27,15 @@ SIDE_MIN = 16
 class TileWork:
     """How the tiles of a picture are to be made. network: None to resample only. kind: see `Kind`.
 
-    size, out_size: (height, width) of the whole picture, before and after.
+    size, out_size: (height, width) of the whole picture, before and after. fidelity: see `upscale`.
     """
 
     network: Network | None
     kind: Kind
     is_tileable: bool
-    size: tuple[int, int]
-    out_size: tuple[int, int]
+    size: tuple[int, ...]
+    out_size: tuple[int, ...]
+    fidelity: float = 1.0
 
     def tile(self, pixels: NDArray[Any], row: Tile, column: Tile) -> NDArray[np.float32]:
         """(h, w, c) of the whole picture -> (rows, columns, c) float32 of the result that come of one tile."""
@@ -89,6 +91,8 @@ class TileWork:
         found = self.network(given)[..., : height * scale, : width * scale]
         if shown.shape[2] == 1:
             found = found.mean(1, keepdim=True)
+        if scale > 1:
+            found = back_projected(found, image, self.fidelity)
         return np.clip(self._resampled(found, at, scale), 0.0, 1.0)
 
     def _resampled(self, image: Tensor, at: tuple[Tile, Tile], scale: int) -> NDArray[np.float32]:

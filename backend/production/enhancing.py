@@ -123,6 +123,7 @@ def _upscaled(pixels: NDArray[Any], wanted: Enhancement, path: Path, device: tor
         wanted.scale,
         load_network(path, device),
         kind=wanted.data,  # pyright: ignore[reportArgumentType]  # checked with the Request
+        fidelity=wanted.upscale_fidelity,
         tileable=wanted.tileable,
         progress=_teller(job),
         check=job.check,

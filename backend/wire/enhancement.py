@@ -24,7 +24,8 @@ class Enhancement:
     """In this order: larger, faces, finish.
 
     scale: how many times as wide and high, 1 or 1.5..8. network: the upscaler's file name without its ending, "" for
-    the first there is; at a scale of 1 the name of one that cleans a picture and keeps its size, "" for none. faces:
+    the first there is; at a scale of 1 the name of one that cleans a picture and keeps its size, "" for none.
+    upscale_fidelity: 1 for a picture that, made small again, is what it was; 0 for what the network makes of it. faces:
     whether faces are looked for and restored, by face_network ("" for the first there is). fidelity: 0 for what the
     network makes of a face, 1 for the face as it was. finish: a name in `FINISHES`, BY_STYLE for the one that goes with
     the Request's style, "" for none. tileable: whether the picture's borders meet, and go on meeting. data: of
@@ -33,6 +34,7 @@ class Enhancement:
 
     scale: float = 1.0
     network: str = ""
+    upscale_fidelity: float = 1.0
     faces: bool = False
     face_network: str = ""
     fidelity: float = 0.5
@@ -44,6 +46,7 @@ class Enhancement:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
         if self.scale != 1.0 or type(self.scale) not in (int, float):
             _check_number("the enhancement's scale", self.scale, SCALE_MIN, SCALE_MAX, "1 or ")
+        _check_number("the fidelity of what is made larger", self.upscale_fidelity, 0.0, 1.0)
         _check_number("the fidelity of faces", self.fidelity, 0.0, 1.0)
         for name in ("faces", "tileable"):
             if type(getattr(self, name)) is not bool:

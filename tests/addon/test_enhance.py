@@ -61,7 +61,9 @@ def test_the_panel_tells_where_networks_go_and_then_lists_them(fake_link: FakeLi
     chosen.network = "4x-UltraSharp"
     chosen.faces = True
     shown = drawn("enhance")
-    assert {"prop:scale", "prop:network", "prop:faces", "prop:fidelity", "prop:finish"} <= set(shown)
+    assert {"prop:scale", "prop:network", "prop:upscale_fidelity", "prop:faces", "prop:fidelity", "prop:finish"} <= set(
+        shown
+    )
     assert "upscalers" not in " ".join(shown)
     (tmp_path / "models" / "upscalers" / "4x-UltraSharp.pth").unlink()
     assert chosen.network == "4x-UltraSharp", "it is still named, and called missing"
@@ -77,16 +79,23 @@ def test_the_scale_is_one_or_at_least_one_and_a_half(fake_link: FakeLink) -> Non
 def test_generate_asks_for_what_the_panel_says_only_where_it_is_on(networks: Path, fake_link: FakeLink) -> None:
     chosen = scene().grisaille_enhancement
     chosen.scale, chosen.network, chosen.finish = 4.0, "RealESRGAN_x4plus", "film"
+    chosen.upscale_fidelity = 0.25
     ops().generate(prompt="a pot", controls="none")
     assert submitted(fake_link)[0].enhancement is None
     chosen.use, chosen.faces, chosen.face_network, chosen.fidelity = True, True, "GFPGANv1.4", 0.7
     ops().generate(prompt="a pot", controls="none")
     wanted = module("backend.wire").Enhancement(
-        4.0, "RealESRGAN_x4plus", faces=True, face_network="GFPGANv1.4", fidelity=0.7, finish="film"
+        4.0,
+        "RealESRGAN_x4plus",
+        upscale_fidelity=0.25,
+        faces=True,
+        face_network="GFPGANv1.4",
+        fidelity=0.7,
+        finish="film",
     )
     request = submitted(fake_link)[0]
     assert request.enhancement == wanted
-    chosen.use, chosen.scale, chosen.faces = False, 1.0, False
+    chosen.use, chosen.scale, chosen.faces, chosen.upscale_fidelity = False, 1.0, False, 1.0
     module("addon.settings").from_request(scene().grisaille, request)
     assert module("addon.enhance_settings").used(chosen) == wanted, "Use Its Settings brings all of it back"
 

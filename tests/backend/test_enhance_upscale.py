@@ -28,12 +28,28 @@ def bare(net: Network, picture: np.ndarray) -> np.ndarray:
     return net(image)[0].permute(1, 2, 0).numpy()
 
 
+def made_small(picture: np.ndarray, factor: int) -> np.ndarray:
+    """(h, w, c) -> the means over factor x factor pixels."""
+    height, width, channels = picture.shape
+    return picture.reshape(height // factor, factor, width // factor, factor, channels).mean((1, 3))
+
+
 @pytest.mark.parametrize("tile", [64, 70, 96, 128, 400])
 def test_tiled_is_as_untiled(net: Network, tile: int) -> None:
     picture = painted(150, 201)
-    found = upscale(picture.astype(np.float32) / 255.0, 4, net, tile=tile)
+    found = upscale(picture.astype(np.float32) / 255.0, 4, net, fidelity=0.0, tile=tile)
     assert found.shape == (600, 804, 3)
     assert np.abs(found - bare(net, picture)).max() < 1e-5
+
+
+def test_made_small_again_it_is_the_picture_as_far_as_fidelity_says(net: Network) -> None:
+    """The network's weights are random, so that what it makes has other colours."""
+    picture = painted(60, 80).astype(np.float32) / 255.0 * 0.5 + 0.25
+    off = [
+        float(np.abs(made_small(upscale(picture, 4, net, fidelity=fidelity, tile=64), 4) - picture).mean())
+        for fidelity in (0.0, 0.5, 1.0)
+    ]
+    assert off[0] > 0.01 and off[1] < 0.6 * off[0] and off[2] < 0.05 * off[0], off
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
