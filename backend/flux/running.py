@@ -18,13 +18,22 @@ from .unpack import kernel_trouble, unpacking_ahead
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """attention, is_compiled: as it was in the last job."""
+    """attention: as it was in the last pass. compiled: of each pass of the picture, whether it ran so."""
 
     device: torch.device
     dtype: torch.dtype
     programs: CompiledBlocks = field(default_factory=CompiledBlocks)
     attention: str = PLAIN
-    is_compiled: bool = False
+    compiled: list[bool] = field(default_factory=list)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the picture was painted so from its first pass to its last."""
+        return bool(self.compiled) and all(self.compiled)
+
+    def begin(self) -> None:
+        """A new picture: what the last one ran as is of no interest any more."""
+        self.compiled.clear()
 
     @contextmanager
     def painting(self, passes: Sequence[NetPass], placement: Placement) -> Iterator[None]:
@@ -35,7 +44,7 @@ class Running:
         self.attention = self._attention(passes, placement.attention)
         for one in passes:
             use_attention(one.net, self.attention)
-        self.is_compiled = False
+        is_compiled = False
         with ExitStack() as stack:
             # Streamed blocks come and go in their forwards, which a program would run without, and unpacking ahead
             # would read before they have come.
@@ -43,9 +52,10 @@ class Running:
                 if placement.compiled:
                     for one in passes:
                         round_up_tables(one.net)
-                    self.is_compiled = stack.enter_context(self.programs.used(passes))
-                if self.device.type == "cuda" and not self.is_compiled:
+                    is_compiled = stack.enter_context(self.programs.used(passes))
+                if self.device.type == "cuda" and not is_compiled:
                     stack.enter_context(unpacking_ahead(CudaSide(self.device)))
+            self.compiled.append(is_compiled)
             yield
 
     def _attention(self, passes: Sequence[NetPass], wanted: str) -> str:

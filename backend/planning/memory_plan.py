@@ -73,8 +73,16 @@ class MemoryPlan:
         return _memory_line(self), _time_line(self)
 
     def decides(self) -> dict[str, Any]:
-        """What of it may decide pixels: for provenance and the cache."""
+        """What of it may decide pixels: for the cache, before it runs.
+
+        `compiled` here is what was asked for: whether programs are there by then is not known, and a picture that was
+        painted while they were made is to be found by the next one alike, which would run by them. `as_run` tells.
+        """
         return asdict(self.placement)
+
+    def as_run(self, is_compiled: bool) -> dict[str, Any]:
+        """`decides`, for provenance: with what became of it."""
+        return {**self.decides(), "compiled": is_compiled}
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for people and programs."""

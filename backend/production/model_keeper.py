@@ -65,6 +65,11 @@ class ModelKeeper:
         are_read = {(words.text, words.spans) for words in model.prompts}
         return Loaded(True, all(net.folder in model.nets for net in nets), len(texts - are_read))
 
+    def begin(self) -> None:
+        """A new picture is to be painted, whatever its rungs and passes."""
+        if self.loaded is not None:
+            self.loaded[1].running.begin()
+
     def expect_nothing(self) -> None:
         """No pictures are to come that are known of."""
         if self.loaded is not None:

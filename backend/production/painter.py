@@ -48,6 +48,7 @@ class Painter:
         ahead, controls: of the next pictures; see `ModelKeeper.ready`. Raises what the last rung raised.
         """
         so_far = SoFar()
+        self._keeper.begin()
         while True:
             try:
                 model = self._keeper.ready(order, ahead, controls, job)

@@ -207,7 +207,12 @@ class Production:
             # Nothing here holds the model, so that it can make room.
             plan |= plan_of_networks(order.networks)
             pixels = enhanced(pixels, order, device, job, self._keeper.make_room, maps.reference)
-        plan = {"model": folder.name, "variant": folder.variant, **plan, "placement": order.memory.decides()}
+        plan = {
+            "model": folder.name,
+            "variant": folder.variant,
+            **plan,
+            "placement": order.memory.as_run(plan["compiled"]),
+        }
         plan |= plan_of(choices, job.note, job.model_reason)
         result, digests = finished(order, pixels, plan, device, self._kept, job)
         self._kept.times.learn(run, order.passes, loaded, job.timings, job.step_unit)

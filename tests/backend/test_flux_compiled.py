@@ -5,6 +5,7 @@ torch really traces and guards in all of these; a C++ compiler is used in those 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,11 +26,13 @@ from backend.flux.compiled import CompiledBlocks
 from backend.flux.lora import LoraInput
 from backend.flux.placement import Placement
 from backend.flux.running import Running
+from backend.planning import ladder
 from backend.production import Production
 from backend.production.model_keeper import ModelKeeper
 from backend.wire import Control, GenerationRequest, GenerationResult
+from backend.wire.request import Stage
 from tests.backend.lora_samples import random_ranks, write_lora
-from tests.backend.samples import failed, made, pixels, run
+from tests.backend.samples import failed, made, pixels, run, texts_of
 
 REQUEST = GenerationRequest("compiled", 64, 64, steps=3, model="random-weights", controls=(Control("depth"),))
 # What torch says of Python 3.13.0.
@@ -72,6 +75,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def paint(production: Production, request: GenerationRequest) -> tuple[bool, np.ndarray]:
     result: GenerationResult = made(run(production, request))
+    assert result.plan["placement"]["compiled"] == result.plan["compiled"]
     return result.plan["compiled"], pixels(result.png).astype(int)
 
 
@@ -130,6 +134,32 @@ def test_what_is_not_asked_for_or_streamed_is_not_compiled(production: Productio
     for placement in (Placement(), Placement("streamed", compiled=True)):
         WANTED["placement"] = placement
         assert not paint(production, REQUEST)[0] and not running.programs.is_busy
+
+
+def as_asked(*_: Any) -> Placement:
+    return WANTED["placement"]
+
+
+@pytest.mark.usefixtures("traced", "running")
+def test_a_picture_says_how_it_was_painted_and_is_found_by_what_was_asked(
+    models_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is painted while the programs are made; the same again is not painted another time."""
+    monkeypatch.setattr(ladder, "place", as_asked)
+    keeping = Production(models_folder, "cpu", cache_folder=tmp_path)
+    first: GenerationResult = made(run(keeping, REQUEST))
+    model = keeping._loaded[1]  # type: ignore[index]
+    assert model.places.placement.compiled and model.running.programs.wait(120)
+    remembered = json.loads(texts_of(first.png)["grisaille:plan"])
+    assert remembered["compiled"] is remembered["placement"]["compiled"] is first.plan["placement"]["compiled"] is False
+    again = made(run(keeping, REQUEST))
+    assert again.plan["from_cache"] and again.png == first.png
+    other = made(run(keeping, replace(REQUEST, seed=9)))
+    assert other.plan["compiled"] is other.plan["placement"]["compiled"] is True
+    staged = replace(REQUEST, width=128, height=128, stages=(Stage(0.5, 2), Stage(1.0, 3, 0.8)))
+    partly = made(run(keeping, staged))
+    assert model.running.compiled == [True, False] and partly.plan["compiled"] is False, "its second size was not"
+    assert model.running.programs.wait(120)
 
 
 class Blocked:
