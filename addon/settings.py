@@ -59,7 +59,7 @@ class GrisailleSettings(control_settings.ControlSettings, bpy.types.PropertyGrou
         name="Style", description="A style whose words are added to the prompt", items=choices.STYLE_ITEMS
     )
     enhance: bpy.props.BoolProperty(
-        name="Enhance", description="Add words on light and quality where the prompt says nothing of them"
+        name="Enhance Prompt", description="Add words on light and quality where the prompt says nothing of them"
     )
     size_mode: bpy.props.EnumProperty(
         name="Size", description="Where the picture's size comes from", items=choices.SIZE_MODES

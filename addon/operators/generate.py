@@ -22,7 +22,7 @@ class GRISAILLE_OT_generate(EnhanceOptions, PaintingOperator, bpy.types.Operator
 
     prompt: bpy.props.StringProperty(name="Prompt", options={"SKIP_SAVE"})
     style: bpy.props.EnumProperty(name="Style", items=choices.STYLE_ITEMS, options={"SKIP_SAVE"})
-    enhance: bpy.props.BoolProperty(name="Enhance", options={"SKIP_SAVE"})
+    enhance: bpy.props.BoolProperty(name="Enhance Prompt", options={"SKIP_SAVE"})
     width: bpy.props.IntProperty(name="Width", options={"SKIP_SAVE"})
     height: bpy.props.IntProperty(name="Height", options={"SKIP_SAVE"})
     seed: bpy.props.IntProperty(name="Seed", options={"SKIP_SAVE"})

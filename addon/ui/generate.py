@@ -125,7 +125,7 @@ def draw_failure(layout: Any, context: bpy.types.Context) -> None:
     row = box.row()
     sentence = row.column()
     sentence.alert = True
-    text.paragraph(sentence, context, failure.message, icon="ERROR")
+    text.paragraph(sentence, context, failure.message, icon="ERROR", buttons=1)
     row.operator("grisaille.failure_dismiss", text="", icon="X", emboss=False)
     text.paragraph(box, context, failure.hint)
     match failure.kind:

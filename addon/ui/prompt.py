@@ -11,7 +11,7 @@ from . import text
 
 
 def draw(layout: Any, context: bpy.types.Context, chosen: settings.GrisailleSettings) -> None:
-    """The prompt, the negative prompt, style, Enhance, and what Show Prompt found of just these words."""
+    """The prompt, the negative prompt, style, Enhance Prompt, and what Show Prompt found of just these words."""
     row = layout.row(align=True)
     row.prop(chosen, "prompt", text="", placeholder="Describe the picture")
     row.operator("grisaille.show_prompt", text="", icon="VIEWZOOM")

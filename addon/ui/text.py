@@ -13,6 +13,8 @@ CHARACTER_WIDTH = 6.5
 """Pixels, on average, of the interface font at scale 1."""
 MARGIN = 60.0
 """Pixels of a panel's width that are not for text, at scale 1."""
+BUTTON_WIDTH = 24.0
+"""Pixels of a button with an icon, and of an icon before a text, at scale 1."""
 STAGES = {
     "waiting": "Waiting",
     "loading": "Loading the model",
@@ -25,11 +27,15 @@ STAGES = {
 }
 
 
-def paragraph(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
-    """A sentence over as many lines as the panel's width asks for; the icon stands at the first."""
+def paragraph(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE", buttons: int = 0) -> None:
+    """A sentence over as many lines as the panel's width asks for; the icon stands at the first.
+
+    buttons: how many of them, each with an icon alone, stand beside it.
+    """
     scale = context.preferences.system.ui_scale or 1.0  # 0 in background
     width = context.region.width if context.region else 280
-    characters = max(16, int((width / scale - MARGIN) / CHARACTER_WIDTH))
+    taken = MARGIN + BUTTON_WIDTH * (buttons + (icon != "NONE"))
+    characters = max(16, int((width / scale - taken) / CHARACTER_WIDTH))
     column = layout.column(align=True)
     column.scale_y = 0.8
     for line in textwrap.wrap(text, characters):

@@ -34,14 +34,14 @@ def view_now(width: int = SIZE[0], height: int = SIZE[1]) -> Any:
     return capture.view_of_camera(context.scene.camera, depsgraph, context.scene, width, height)
 
 
-def rendered(folder: Path, engine: str = "CYCLES") -> np.ndarray:
-    """The rendered scene, linear RGBA, (height, width, 4), row 0 at the bottom as in `picture`."""
+def rendered(folder: Path, engine: str = "CYCLES", size: tuple[int, int] = SIZE) -> np.ndarray:
+    """The rendered scene, linear RGBA, (height, width, 4), row 0 at the bottom as in `picture`. size: in pixels."""
     scene: Any = bpy.context.scene
     scene.render.engine = engine
     scene.eevee.taa_render_samples = 1
     scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.device = 4, False, "CPU"
     scene.cycles.pixel_filter_type = "BOX"
-    scene.render.resolution_x, scene.render.resolution_y = SIZE
+    scene.render.resolution_x, scene.render.resolution_y = size
     scene.render.resolution_percentage = 100
     scene.render.film_transparent = True
     settings = scene.render.image_settings
@@ -52,10 +52,10 @@ def rendered(folder: Path, engine: str = "CYCLES") -> np.ndarray:
     bpy.ops.render.render(write_still=True)
     image = bpy.data.images.load(scene.render.filepath)
     image.colorspace_settings.name = "Non-Color"
-    pixels = np.empty(SIZE[0] * SIZE[1] * 4, np.float32)
+    pixels = np.empty(size[0] * size[1] * 4, np.float32)
     image.pixels.foreach_get(pixels)
     bpy.data.images.remove(image)
-    return pixels.reshape(SIZE[1], SIZE[0], 4)
+    return pixels.reshape(size[1], size[0], 4)
 
 
 def drawn() -> np.ndarray:

@@ -31,7 +31,7 @@ class BlenderWindow:
     models: Path
     folder: Path
 
-    def run(self, driver: str, timeout: float = 300, **options: Any) -> dict[str, Any]:
+    def run(self, driver: str, timeout: float = 900, **options: Any) -> dict[str, Any]:
         """What the driver wrote: it gets `options` and where to write as a JSON file after `--`."""
         run_folder = self.folder / f"{driver}-{time.monotonic_ns()}"
         run_folder.mkdir()

@@ -25,7 +25,7 @@ def steps(settings: dict[str, Any]) -> window.Steps:
     scene.cycles.samples, scene.cycles.use_adaptive_sampling = 1_000_000, False
     with context.temp_override(**place):
         bpy.ops.render.render("INVOKE_DEFAULT")
-    yield from window.until(is_rendering, 60)
+    yield from window.until(is_rendering, window.GIVE_UP_SECONDS)
     answer: dict[str, Any] = {}
     seen = capture.capture_viewport(context, place["space_data"], place["region"], 128, 96, ["depth", "normal"])
     answer["viewport"] = bool((seen.maps.depth < 100.0).any())

@@ -51,7 +51,7 @@ def steps(settings: dict[str, Any]) -> window.Steps:
     bpy.ops.ed.undo_push(message="Prompt")  # as typing it in the panel does
     yield 1.0
     generate()
-    answer["first"] = yield from window.until(lambda: len(history()) == 1, 120)
+    answer["first"] = yield from window.until(lambda: len(history()) == 1, window.GIVE_UP_SECONDS)
     first = history()
     yield 2.0
     answer["shown"] = [image.name for image in editor_images()]
@@ -70,7 +70,7 @@ def steps(settings: dict[str, Any]) -> window.Steps:
 
     bpy.context.scene.grisaille.steps = 200
     generate()
-    yield from window.until(lambda: any(job.progress for job in state.get().jobs.values()), 60)
+    yield from window.until(lambda: any(job.progress for job in state.get().jobs.values()), window.GIVE_UP_SECONDS)
     os.kill(backend_process(settings["python"]), signal.SIGKILL)
     killed = time.perf_counter()
     yield from window.until(lambda: state.get().failure is not None, 10)
@@ -79,7 +79,7 @@ def steps(settings: dict[str, Any]) -> window.Steps:
 
     bpy.context.scene.grisaille.steps = 2
     generate()
-    yield from window.until(lambda: len(history()) == 2, 120)
+    yield from window.until(lambda: len(history()) == 2, window.GIVE_UP_SECONDS)
     answer["torch"] = sorted({"torch", "diffusers", "PIL"} & set(sys.modules))
     return answer
 

@@ -142,14 +142,14 @@ def steps(settings: dict[str, Any]) -> window.Steps:
     for _ in range(ROUNDS):
         quiet += yield from ticks(for_seconds(SECONDS))
         generate()
-        yield from window.until(lambda: any(job.progress for job in state.jobs.values()), 60)
+        yield from window.until(lambda: any(job.progress for job in state.jobs.values()), window.GIVE_UP_SECONDS)
         busy += yield from ticks(for_seconds(SECONDS))
         was_running = was_running and bool(state.jobs)
         bpy.ops.grisaille.cancel()
-        yield from window.until(lambda: not state.jobs, 60)
+        yield from window.until(lambda: not state.jobs, window.GIVE_UP_SECONDS)
     scene.grisaille.steps = 2
     generate()
-    yield from window.until(lambda: len(scene.grisaille_history) == 1, 60)
+    yield from window.until(lambda: len(scene.grisaille_history) == 1, window.GIVE_UP_SECONDS)
     return {
         "quiet": quiet,
         "busy": busy,

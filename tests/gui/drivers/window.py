@@ -15,6 +15,8 @@ from typing import Any
 import bpy
 
 PACKAGE = "bl_ext.user_default.grisaille"
+GIVE_UP_SECONDS = 300.0
+"""A bound for a broken test, not a measure of speed: a backend of low priority starts late beside other programs."""
 Steps = Generator[float, None, dict[str, Any]]
 """A driver: yields how many seconds to wait before it goes on, returns its answer."""
 
