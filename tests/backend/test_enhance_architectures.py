@@ -107,8 +107,8 @@ def test_the_file_is_the_network_that_was_saved(
     image = torch.rand(1, net.channels, side, side)
     wanted = by_class(made[name], image)
     assert wanted.std() > 0.01 and wanted.shape[2] == side * net.scale
-    # Convolutions of one batch may differ in the last bits by how memory lies.
-    assert (net(image) - wanted).abs().max() < 1e-5
+    # Sums differ in the last bits by how memory lies, and RestoreFormer rounds to the nearest of its words.
+    assert (net(image) - wanted).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("name", [*UPSCALERS, "RestoreFormer", "SwinIR grey"])
@@ -139,9 +139,9 @@ def test_tiled_is_as_untiled_where_tiles_begin_with_a_window(load: Callable[...,
     assert net.align == WINDOWS[name]
     picture = picture_for(net)
     wanted = whole(net, picture)
-    assert np.abs(upscale(picture, float(net.scale), net, tile=192, overlap=128) - wanted).max() < 1e-3
+    assert np.abs(upscale(picture, float(net.scale), net, fidelity=0.0, tile=192, overlap=128) - wanted).max() < 1e-3
     net.align = 1
-    assert np.abs(upscale(picture, float(net.scale), net, tile=187, overlap=123) - wanted).max() > 2e-3
+    assert np.abs(upscale(picture, float(net.scale), net, fidelity=0.0, tile=187, overlap=123) - wanted).max() > 2e-3
 
 
 @pytest.mark.parametrize("name", GLOBAL)
@@ -152,12 +152,14 @@ def test_what_sees_all_of_a_picture_comes_near(load: Callable[..., Network], nam
     picture = picture_for(net)
     wanted = whole(net, picture)
     off = [
-        np.abs(upscale(picture, float(net.scale), net, tile=tile, overlap=96) - wanted).max()
+        np.abs(upscale(picture, float(net.scale), net, fidelity=0.0, tile=tile, overlap=96) - wanted).max()
         for tile in (160, 192, 224)
     ]
     assert max(off) < 1e-3
     net.align = 1
-    assert np.abs(upscale(picture, float(net.scale), net, tile=187, overlap=93) - wanted).max() > 2 * max(off)
+    assert np.abs(upscale(picture, float(net.scale), net, fidelity=0.0, tile=187, overlap=93) - wanted).max() > 2 * max(
+        off
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 70, 3), (41, 33, 4), (29, 50, 2), (37, 35)])
