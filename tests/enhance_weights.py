@@ -51,16 +51,21 @@ def files(name: str) -> tuple[Path, Path]:
     return start.with_suffix(".param"), start.with_suffix(".bin")
 
 
-def ncnn_network(name: str, threads: int = 0) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The network `name` of FILES as ncnn runs it, in float32 on the processor: (3, h, w) 0..1 -> (3, 4h, 4w).
+def vulkan_devices() -> list[str]:
+    """The names of what ncnn can run on with Vulkan: a graphics card, or Mesa's llvmpipe on the processor."""
+    ncnn: Any = import_module("ncnn")
+    return [ncnn.get_gpu_info(index).device_name() for index in range(ncnn.get_gpu_count())][:1]
 
-    threads: 0 for as many as ncnn takes of itself.
+
+def ncnn_network(name: str, *, vulkan: bool = False) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The network `name` of FILES as ncnn runs it, in float32: (3, h, w) 0..1 -> (3, 4h, 4w).
+
+    vulkan: whether on the first Vulkan device, else on the processor.
     """
     ncnn: Any = import_module("ncnn")  # it has no types
     net = ncnn.Net()
     net.opt.use_fp16_storage = net.opt.use_fp16_packed = net.opt.use_fp16_arithmetic = False
-    if threads:
-        net.opt.num_threads = threads
+    net.opt.use_vulkan_compute = vulkan
     for load, path in zip((net.load_param, net.load_model), files(name), strict=True):
         assert load(str(path)) == 0, f"ncnn does not read {path.name}"
 

@@ -8,7 +8,6 @@ own pixels is the network's.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -23,5 +22,5 @@ def back_projected(found: Tensor, image: Tensor, amount: float) -> Tensor:
     if amount == 0.0:
         return found
     missing = image.to(found.device) - avg_pool2d(found, found.shape[-1] // image.shape[-1])
-    spread = interpolate(missing, size=found.shape[-2:], mode="bicubic", align_corners=False)
-    return torch.add(found, spread, alpha=amount)
+    spread = interpolate(missing.contiguous(), size=found.shape[-2:], mode="bicubic", align_corners=False)
+    return spread.mul_(amount).add_(found)

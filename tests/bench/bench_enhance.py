@@ -7,12 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from backend.enhance.tiles import plan_axis
 from tests.bench.figure import Figure
+from tests.enhance_weights import ncnn_network, vulkan_devices, write_network
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SIDE = 1024
+SIDE, SMALL = 1024, 256
+COMPACT = "realesr-animevideov3"
 ROUNDS = 3
 PEAK = """
 import resource, sys
@@ -28,29 +32,66 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def run() -> list[Figure]:
-    """The whole path against one tile times their number, and the peaks of two processes."""
+    """The whole path against one tile times their number, the peaks of two processes, and another engine."""
     with tempfile.TemporaryDirectory() as folder:
-        return [_time(Path(folder)), _memory(Path(folder))]
+        network = write_network(COMPACT, Path(folder))
+        return [_time(network), _memory(Path(folder)), *_beside_ncnn(network)]
 
 
-def _time(folder: Path, side: int = SIDE) -> Figure:
+def _time(path: Path) -> Figure:
     import torch
 
     from backend.enhance.networks import load_network
     from backend.enhance.upscale import OVERLAPS, TILES, upscale
-    from tests.backend.enhance_samples import painted, write_compact
+    from tests.backend.enhance_samples import painted
 
-    net = load_network(write_compact(folder / "net.safetensors", features=32, convs=8))
-    picture, tile, counts, ratios = painted(side, side), torch.rand(1, 3, TILES["cpu"], TILES["cpu"]), [], []
-    for _ in range(ROUNDS + 1):
-        started = time.perf_counter()
-        net(tile)
-        between = time.perf_counter()
-        upscale(picture, 4, net, overlap=OVERLAPS[net.architecture], progress=lambda done, total: counts.append(total))
-        ratios.append((time.perf_counter() - between) / ((between - started) * counts[-1]))
+    net = load_network(path)
+    picture, tile, counts, ratios = painted(SIDE, SIDE), torch.rand(1, 3, TILES["cpu"], TILES["cpu"]), [], []
+    # Every tile that is cut is of this size.
+    assert {one.stop - one.start for one in plan_axis(SIDE, 4 * SIDE, TILES["cpu"], OVERLAPS[net.architecture])} == {
+        TILES["cpu"]
+    }
+    with torch.inference_mode():
+        for _ in range(ROUNDS + 1):
+            started = time.perf_counter()
+            net(tile)
+            between = time.perf_counter()
+            upscale(picture, 4, net, progress=lambda done, total: counts.append(total))
+            after = time.perf_counter()
+            net(tile)
+            bare = (between - started + time.perf_counter() - after) / 2
+            ratios.append((after - between) / (bare * counts[-1]))
     ratio = statistics.median(ratios[1:])
-    detail = f"{counts[-1]} tiles of {TILES['cpu']}², median of {ROUNDS}, a compact network of 32 channels"
-    return Figure(f"x4 of {side}², tiled ÷ the bare network on one tile · tiles", ratio, 1.15, detail)
+    detail = f"{counts[-1]} tiles of {TILES['cpu']}², median of {ROUNDS}, {COMPACT}"
+    return Figure(f"x4 of {SIDE}², tiled ÷ the bare network on one tile · tiles", ratio, 1.15, detail)
+
+
+def _beside_ncnn(path: Path) -> list[Figure]:
+    """The same weights on the same picture by ncnn: on the processor, and with Vulkan where there is a device."""
+    import numpy as np
+    import torch
+
+    from backend.enhance.networks import load_network
+    from tests.backend.enhance_samples import painted
+
+    net, picture, figures = load_network(path), painted(SMALL, SMALL).astype(np.float32) / 255.0, []
+    image = np.ascontiguousarray(picture.transpose(2, 0, 1))
+    given = torch.from_numpy(image)[None]
+    for device in ("processor", *vulkan_devices()):
+        theirs = ncnn_network(COMPACT, vulkan=device != "processor")
+        with torch.inference_mode():
+            off = float(np.abs(net(given)[0].numpy() - theirs(image)).max())
+            pairs = [(seconds(lambda: net(given)), seconds(lambda run=theirs: run(image))) for _ in range(ROUNDS)]
+        ratio = statistics.median(first / second for first, second in pairs)
+        detail = f"{COMPACT} on {SMALL}², median of {ROUNDS}; the pictures differ by {off:.0e} at the most"
+        figures.append(Figure(f"a network on the processor ÷ ncnn on {device}", ratio, None, detail))
+    return figures
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def _memory(folder: Path) -> Figure:
