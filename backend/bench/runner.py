@@ -24,7 +24,8 @@ FOLDER = Path(__file__).resolve().parents[2]
 @dataclass(frozen=True, eq=False, slots=True)
 class Run:
     """scratch: where models and results lie. isolated: whether each part has a process of its own, which its time
-    limit ends, and in which no part's memory is left to the next.
+    limit ends, and in which no part's memory is left to the next. limit: seconds for each. profile: whether parts that
+    run our loop also tell where a step's time goes.
     """
 
     scratch: Path
@@ -33,6 +34,7 @@ class Run:
     limit: float
     isolated: bool
     say: Callable[[str], None]
+    profile: bool = False
 
     @property
     def state_path(self) -> Path:
@@ -40,16 +42,19 @@ class Run:
 
 
 def go_on(run: Run, names: Sequence[str]) -> dict[str, Any]:
-    """Runs the parts of these names that are not done, in their order; returns the state with all that is done.
+    """Runs the parts of these names that are not done, the most telling first; returns the state with all that is done.
 
-    The state of another machine or of other versions is set aside. A part that fails or takes too long says so there,
-    and is tried again when the benchmark is run again.
+    The state of another machine or of other versions is set aside. A part that fails says so there, and is tried again
+    when the benchmark is run again. One that takes too long is ended with what it has by then, and says so; it is tried
+    again with more time.
     """
+    from .parts import PARTS
+
     run.scratch.mkdir(parents=True, exist_ok=True)
     state = read_state(run)
-    for name in names:
+    for name in [part for part in PARTS if part in names]:
         told = state["parts"].get(name, {})
-        if "values" in told:
+        if "values" in told and told.get("ended_at", run.limit) >= run.limit:
             run.say(f"{name}: done before")
             continue
         run.say(f"{name} …")
@@ -57,7 +62,10 @@ def go_on(run: Run, names: Sequence[str]) -> dict[str, Any]:
         told = _in_own_process(run, name) if run.isolated else measured(run, name)
         state["parts"][name] = {**told, "took": round(time.perf_counter() - began, 2)}
         _write(run.state_path, state)
-        run.say(f"{name}: {told.get('failed') or told.get('left_out') or told['values']}")
+        for why in filter(None, map(told.get, ("failed", "left_out", "cut_short"))):
+            run.say(f"{name}: {why}")
+        if "values" in told:
+            run.say(f"{name}: {told['values']}")
     return state
 
 
@@ -87,22 +95,32 @@ def describe_machine(device: str) -> dict[str, str]:
     return {"date": datetime.now(UTC).date().isoformat(), "device": name, "python": python, **found}
 
 
-def measured(run: Run, name: str) -> dict[str, Any]:
-    """What a part gives, in this process: {"values"}, {"failed": a sentence}, or {"left_out": a sentence}.
+def measured(run: Run, name: str, keep: Callable[[dict[str, Any]], None] = lambda told: None) -> dict[str, Any]:
+    """What a part gives, in this process: {"values", "notes"}, {"failed": a sentence}, or {"left_out": a sentence}.
 
-    left_out: why this device cannot measure it.
+    left_out: why this device cannot measure it. keep: told of what a part has, as it goes, in the same form.
     """
     import torch
 
     from ..flux.memory import release
-    from ..flux.model import choose_device
-    from .parts import PARTS, Bench, NotHereError
+    from ..flux.model import choose_device, without_gradients
+    from .parts import PARTS, Bench, NotHereError, Values
     from .sizes import SIZES
 
     device, dtype = choose_device(run.device)
+    state = read_state(run)
+    done = {part: told["values"] for part, told in state["parts"].items() if "values" in told}
+    notes: list[str] = []
+
+    def keep_values(values: Values) -> None:
+        keep({"values": values, "notes": notes})
+
+    ends = time.monotonic() + run.limit
+    where = (run.scratch, SIZES[run.size], device, dtype, run.say, keep_values, ends)
+    bench = Bench(*where, machine=state["machine"], done=done, notes=notes, profile=run.profile)
     try:
-        with torch.inference_mode():
-            values = PARTS[name].run(Bench(run.scratch, SIZES[run.size], device, dtype, run.say))
+        with without_gradients():
+            values = PARTS[name].run(bench)
     except NotHereError as error:
         return {"left_out": str(error)}
     except torch.OutOfMemoryError as error:
@@ -112,21 +130,30 @@ def measured(run: Run, name: str) -> dict[str, Any]:
         return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
     finally:
         release()
-    return {"values": values}
+    return {"values": values, "notes": notes}
 
 
 def _in_own_process(run: Run, name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         words = ["--scratch", str(run.scratch.absolute()), "--size", run.size, "--device", run.device]
+        words += ["--limit", str(run.limit), *(["--profile"] if run.profile else [])]
         command = [sys.executable, "-m", "backend", "bench", *words, "--part", name, "--answer", str(answer)]
         try:
             done = subprocess.run(command, cwd=FOLDER, stdin=subprocess.DEVNULL, timeout=run.limit, check=False)
+            why = f"Its process ended with status {done.returncode}."
         except subprocess.TimeoutExpired:
-            return {"failed": f"It did not fit in {run.limit:g} seconds."}
-        if not answer.is_file():
-            return {"failed": f"Its process ended with status {done.returncode}."}
-        return json.loads(answer.read_text(encoding="utf-8"))
+            why = f"It did not fit in {run.limit:g} seconds."
+        told = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else {"failed": why}
+        if told.pop("is_whole", False) or "failed" in told:
+            return told
+        return {**told, "cut_short": f"{why} These are the numbers that it had by then.", "ended_at": run.limit}
+
+
+def answer_to(path: Path, run: Run, name: str) -> None:
+    """Measures a part in this process and writes what it gives into a file for another one, and before what it has."""
+    told = measured(run, name, lambda told: _write(path, told))
+    _write(path, {**told, "is_whole": True})
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def bench_model(scratch: Path, size: BenchSize, type_name: str, say: Say) -> Mod
     """
     folder = scratch / "models" / f"{size.name}-{type_name}"
     if not (folder / "model.json").is_file():
-        parts = _parts(scratch, size, say)
+        parts = shared_parts(scratch, size, say)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(parts, folder, copy_function=os.link)
         write_json(folder / "transformer" / "config.json", size.transformer)
@@ -72,7 +72,7 @@ def transformer_shapes(size: BenchSize) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in named.items()}
 
 
-def _parts(scratch: Path, size: BenchSize, say: Say) -> Path:
+def shared_parts(scratch: Path, size: BenchSize, say: Say) -> Path:
     """ControlNet, VAE, text encoders and tokenizers, whole or not at all."""
     target, partial = scratch / PARTS / size.name, scratch / PARTS / f".{size.name}.part"
     if target.is_dir():

@@ -34,6 +34,17 @@ def ratio(above: str, below: str, name: str = "seconds") -> Formula:
     return lambda parts: parts[above][name] / parts[below][name]
 
 
+def alike(above: str, below: str) -> Formula:
+    """`ratio` of two loops of ours; not measured where the one ran compiled and the other one did not."""
+
+    def found(parts: Measured) -> float:
+        if parts[above]["is_compiled"] != parts[below]["is_compiled"]:
+            raise KeyError(above)
+        return ratio(above, below)(parts)
+
+    return found
+
+
 def number(part: str, name: str = "seconds") -> Formula:
     return lambda parts: parts[part][name]
 
@@ -49,7 +60,8 @@ LINES = (
     Line("Q4_K exact ÷ diffusers unpacked once", ratio("q4_k", "resident"), 1.0, "≤ 1.2", "≤ 1.1"),
     Line("Q6_K exact ÷ diffusers unpacked once", ratio("q6_k", "resident"), 1.0),
     Line("peak memory at Q8_0, all resident ÷ file sizes",
-         lambda parts: parts["exact"]["peak"] / parts["exact"]["files"], 0.8, "≤ 1.0", "≤ 0.9"),
+         lambda parts: parts["packed"]["peak"] / parts["packed"]["files"], 0.8, "≤ 1.0", "≤ 0.9"),
+    Line("exact mode with all weights packed on the device ÷ by its plan", alike("packed", "exact")),
     Line("load Q8_0 → ready on the device ÷ reading its bytes and copying them",
          lambda parts: parts["load"]["seconds"] / parts["load"]["least"], 1.0, "≤ 1.5", "≤ 1.2"),
     Line("whole job, card capped at 8 GB (Q4_K) ÷ uncapped", ratio("capped_8", "uncapped"), 1.0, "≤ 1.8", "≤ 1.5"),
@@ -61,9 +73,9 @@ LINES = (
     Line("the larger picture: exact mode", number("large"), number("floors", "loop_large"), unit="s"),
     Line("the larger picture: stock diffusers GGUF ÷ exact mode", ratio("stock_large", "large")),
     Line("8-bit mode: relative error of the latents (random weights)", number("eight_bit", "error")),
-    Line("cached steps ÷ exact mode", lambda parts: parts["cached"]["seconds"] / parts["cached"]["exact"]),
+    Line("cached steps ÷ exact mode", alike("cached", "exact")),
     Line("cached steps: relative error of the latents (random weights)", number("cached", "error")),
-    Line("fast ÷ exact mode", lambda parts: parts["fast"]["seconds"] / parts["fast"]["exact"]),
+    Line("fast ÷ exact mode", alike("fast", "exact")),
     Line("fast: relative error of the latents (random weights)", number("fast", "error")),
 )  # fmt: skip
 
@@ -93,11 +105,11 @@ def _told(value: Formula | float | None, parts: Measured, unit: str) -> str:
 def section(state: Mapping[str, Any], lines: tuple[Line, ...] = LINES) -> str:
     """The section of docs/benchmarks.md. state: as `runner` keeps it; an empty one where nothing was measured."""
     parts = {name: told["values"] for name, told in state.get("parts", {}).items() if "values" in told}
-    failed = {
-        name: told.get("failed") or told.get("left_out")
+    below = [
+        f"- {name}: {'; '.join(said)}"
         for name, told in state.get("parts", {}).items()
-        if "values" not in told
-    }
+        if (said := [*told.get("notes", []), *filter(None, map(told.get, ("failed", "left_out", "cut_short")))])
+    ]
     if machine := state.get("machine"):
         said = ", ".join(f"{name} {value}" for name, value in machine.items())
         where = f"Measured with {said}."
@@ -107,12 +119,13 @@ def section(state: Mapping[str, Any], lines: tuple[Line, ...] = LINES) -> str:
 
 `python -m backend bench` makes FLUX.1-dev's transformer and a ControlNet of Union-Pro-2.0's size with random weights,
 and divides what is ours by what is theirs within one run: 1024² pixels (512² and 1536² for the smaller and the larger
-picture), 28 steps of the denoise loop. {where}
+picture), 28 steps of the denoise loop. Ours runs by the memory plan that production makes for the machine, compiled
+where that has it so. Loading is production's `load_model`: transformer, text encoders and VAE. {where}
 
 {markdown(parts, lines)}
 """
-    if failed:
-        text += "\n" + "\n".join(f"- {name}: {why}" for name, why in failed.items()) + "\n"
+    if below:
+        text += "\nBy part, how our own ran and what is missing:\n\n" + "\n".join(below) + "\n"
     return text
 
 

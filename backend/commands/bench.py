@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ def add_to(commands: Any) -> None:
     add("--parts", metavar="NAMES", help='of the parts, such as "floors,exact,stock" (default: all)')
     add("--limit", type=float, metavar="SECONDS", help="for each part (default: 460)")
     add("--isolated", action=argparse.BooleanOptionalAction, help="a process for each part (default, but for tiny)")
+    add("--profile", action="store_true", help="also tell, in files, which operators a step of ours spends its time in")
     add("--write", type=Path, metavar="FILE", help="put the table into this file, such as docs/benchmarks.md")
     add("--list", action="store_true", help="list the parts and end")
     add("--part", help=argparse.SUPPRESS)
@@ -36,15 +36,15 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit status."""
-    from ..bench.runner import LIMIT, Run, go_on, measured
+    from ..bench.runner import LIMIT, Run, answer_to, go_on
     from ..bench.table import markdown, section, write_section
     from ..wire import FailureError
 
     scratch = options.scratch or Path.home() / ".cache" / "grisaille" / "bench"
     isolated = options.size != "tiny" if options.isolated is None else options.isolated
-    plan = Run(scratch, options.size, options.device, options.limit or LIMIT, isolated, _say)
+    plan = Run(scratch, options.size, options.device, options.limit or LIMIT, isolated, _say, options.profile)
     if options.part:
-        options.answer.write_text(json.dumps(measured(plan, options.part)), encoding="utf-8")
+        answer_to(options.answer, plan, options.part)
         return DONE
     from ..bench.parts import PARTS
 

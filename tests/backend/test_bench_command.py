@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from backend.__main__ import main
+from backend.bench import ours, runner
+from backend.bench.parts import PARTS
 from backend.bench.random_weights import SCALES, random_packed
 from backend.bench.sizes import SIZES
 from backend.bench.table import LINES, NOT_MEASURED, markdown, section, write_section
@@ -53,6 +56,8 @@ def test_the_whole_benchmark_at_a_tiny_size(scratch: Path, tmp_path: Path, capsy
     text = page.read_text()
     assert text.startswith("# Benchmarks\n\nOurs.\n") and text.endswith("\n## Later\n\nstays\n")
     assert "old" not in text and table.strip() in text
+    assert "- exact: unpacked, not to be compiled\n" in text, "by the plan for so small a model"
+    assert "- packed: packed, not to be compiled (not by its plan)\n" in text
     assert f"torch {torch.__version__.split('+')[0]}" in text
 
 
@@ -73,6 +78,82 @@ def test_it_goes_on_where_it_was(scratch: Path, capsys: pytest.CaptureFixture[st
     assert bench(scratch, "--parts", "floors") == 0
     said = capsys.readouterr()
     assert "beginning anew" in said.err and "42 s" not in said.out
+
+
+def test_the_most_telling_runs_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench(tmp_path, "--parts", "write_parts,floors") == 0
+    said = capsys.readouterr().err
+    assert said.index("floors …") < said.index("write_parts …")
+    main_ones = ["exact", "stock", "resident", "compiled", "eight_bit", "q4_k", "q6_k", "load", "capped_8", "small"]
+    assert [name for name in PARTS if name in main_ones] == main_ones
+    assert list(PARTS)[-2:] == ["cached", "fast"]
+
+
+def without(scratch: Path, part: str) -> None:
+    """As if the part had not run."""
+    path = scratch / "bench-tiny.json"
+    state = json.loads(path.read_text())
+    state["parts"].pop(part, None)
+    path.write_text(json.dumps(state))
+
+
+def test_what_is_near_is_compared_with_the_exact_loop_that_ran(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is not run again; where it was never run, it is."""
+    without(scratch, "cached")
+    assert bench(scratch, "--parts", "exact") == 0
+    speeds: list[str] = []
+    real = ours.run_loop
+    monkeypatch.setattr(ours, "run_loop", lambda *given: speeds.append(given[2].speed) or real(*given))
+    assert bench(scratch, "--parts", "cached") == 0
+    first = parts_of(scratch)["cached"]["values"]
+    without(scratch, "exact")
+    without(scratch, "cached")
+    assert bench(scratch, "--parts", "cached") == 0
+    assert speeds == ["cached", "exact", "cached"]
+    assert parts_of(scratch)["cached"]["values"]["error"] == first["error"]  # type: ignore[index]
+
+
+def test_where_the_time_of_a_step_goes(scratch: Path, tmp_path: Path) -> None:
+    without(scratch, "exact")
+    page = tmp_path / "page.md"
+    assert bench(scratch, "--parts", "exact", "--profile", "--write", str(page)) == 0
+    (profile,) = scratch.glob("profile-*.txt")
+    told = profile.read_text()
+    assert "Self CPU" in told and "scaled_dot_product" in told
+    assert profile.name in page.read_text()
+
+
+CHILD = """#!{python}
+import json, pathlib, sys, time
+answer = pathlib.Path(sys.argv[sys.argv.index("--answer") + 1])
+answer.write_text(json.dumps({{"values": {{"loop_main": 7.0}}, "notes": ["as it is"]}}))
+{ends}
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Python is a script with a first line of Unix")
+@pytest.mark.parametrize(
+    ("ends", "why"),
+    [("time.sleep(60)", "It did not fit in 3 seconds."), ("sys.exit(9)", "Its process ended with status 9.")],
+)
+def test_a_part_that_is_ended_keeps_what_it_had(
+    ends: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    child = tmp_path / "child"
+    child.write_text(CHILD.format(python=sys.executable, ends=ends))
+    child.chmod(0o700)
+    page = tmp_path / "page.md"
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.sys, "executable", str(child))
+        assert bench(tmp_path, "--parts", "floors", "--isolated", "--limit", "3", "--write", str(page)) == 0
+    said = f"{why} These are the numbers that it had by then."
+    assert said in capsys.readouterr().err
+    assert parts_of(tmp_path)["floors"]["values"] == {"loop_main": 7.0}
+    assert f"- floors: as it is; {said}" in page.read_text()
+    assert bench(tmp_path, "--parts", "floors", "--limit", "3") == 0
+    assert "done before" in capsys.readouterr().err
+    assert bench(tmp_path, "--parts", "floors", "--limit", "100") == 0, "there is more time now"
+    assert "cut_short" not in parts_of(tmp_path)["floors"]
 
 
 def test_a_part_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

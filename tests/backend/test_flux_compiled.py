@@ -35,8 +35,11 @@ from tests.backend.lora_samples import random_ranks, write_lora
 from tests.backend.samples import failed, made, pixels, run, texts_of
 
 REQUEST = GenerationRequest("compiled", 64, 64, steps=3, model="random-weights", controls=(Control("depth"),))
-# What torch says of Python 3.13.0.
-pytestmark = pytest.mark.filterwarnings("ignore:Guards may run slower")
+pytestmark = [
+    # What torch says of Python 3.13.0, and torch 2.11 of itself while it compiles.
+    pytest.mark.filterwarnings("ignore:Guards may run slower"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated"),
+]
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "cl"))),
     reason="no C++ compiler here (g++, clang++ or cl): on Debian, apt-get install g++",
