@@ -25,6 +25,7 @@ FIELDS = {
     "fidelity": "fidelity",
     "finish": "finish",
     "tileable": "tileable",
+    "detail": "detail",
 }
 """Options, and the fields of `Enhancement` that they are."""
 
@@ -56,6 +57,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--fidelity", type=float, help="1 for the face as it was, 0 for what the network makes of it")
     add("--finish", choices=("", BY_STYLE, *FINISHES), help="sharpening, contrast and grain")
     add("--tileable", action=argparse.BooleanOptionalAction, help="the picture's borders fit together")
+    add("--detail", type=float, metavar="STRENGTH", help="how far FLUX goes as it paints finer detail, up to 0.6")
 
 
 def values(options: argparse.Namespace) -> dict[str, Any]:

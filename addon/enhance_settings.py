@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from ..backend.wire import Enhancement
-from ..backend.wire.enhancement import SCALE_MAX, SCALE_MIN
+from ..backend.wire.enhancement import DETAIL_MAX, SCALE_MAX, SCALE_MIN
 from ..backend.wire.finishes import BY_STYLE, FINISHES
 from ..backend.wire.network_files import FOLDER, network_files
 from . import preferences, state
@@ -97,6 +97,16 @@ class GrisailleEnhancement(bpy.types.PropertyGroup):
         max=1.0,
         subtype="FACTOR",
     )
+    detail: bpy.props.FloatProperty(
+        name="Detail",
+        description="How much finer detail FLUX paints into the larger picture, part by part, with the prompt and the "
+        "controls as they are. 0.2 to 0.4 adds surface and keeps the picture; more changes it. 0 adds none. "
+        "Each part takes a share of the time that the picture took",
+        default=0.0,
+        min=0.0,
+        max=DETAIL_MAX,
+        subtype="FACTOR",
+    )
     faces: bpy.props.BoolProperty(name="Faces", description="Find faces and restore them")
     face_network_name: bpy.props.StringProperty(name="Face Network's Name")
     face_network: bpy.props.EnumProperty(
@@ -136,6 +146,7 @@ def enhancement(settings: GrisailleEnhancement) -> Enhancement:
         fidelity=round(settings.fidelity, 4),
         finish="" if settings.finish == NO_FINISH else settings.finish,
         tileable=settings.tileable,
+        detail=round(settings.detail, 4),
     )
 
 
@@ -154,6 +165,7 @@ def fill(settings: GrisailleEnhancement, request: Enhancement | None) -> None:
     settings.upscale_fidelity = request.upscale_fidelity
     settings.faces, settings.face_network_name = request.faces, request.face_network
     settings.fidelity, settings.tileable = request.fidelity, request.tileable
+    settings.detail = request.detail
     settings.finish = request.finish or NO_FINISH
 
 

@@ -67,18 +67,16 @@ def order_for(
     wanted: Enhancement = replace(said.get("enhancement", chosen) or Enhancement(), data=kind)
     if kind != "colour":
         # What the scene asks of pictures is not for maps.
-        wanted = replace(wanted, faces=False, face_network="", finish="")
+        wanted = replace(wanted, faces=False, face_network="", finish="", detail=0.0)
     chosen_settings = settings.of(scene)
-    request = GenerationRequest(
-        "",
-        width=width,
-        height=height,
-        seed=chosen_settings.seed,
-        task="enhance",
-        bit_depth=16 if image.is_float else 8,
-        enhancement=wanted,
-        **(settings.style(chosen_settings.style) if wanted.finish == "style" else {}),
-    )
+    if wanted.detail:
+        # The scene's view need not be what the image shows, so nothing of it guides the detail.
+        painted = settings.to_request(chosen_settings, width, height, chosen_settings.seed)
+        base = replace(painted, strength=1.0, controls=(), stages=(), reference_strength=0.0)
+    else:
+        named = settings.style(chosen_settings.style) if wanted.finish == "style" else {}
+        base = GenerationRequest("", width=width, height=height, seed=chosen_settings.seed, **named)
+    request = replace(base, task="enhance", bit_depth=16 if image.is_float else 8, enhancement=wanted)
     reference = chosen_settings.reference_image.name if chosen_settings.reference_image else ""
     return jobs.Order(request, image=name, output=output, reference=reference)
 

@@ -15,6 +15,7 @@ NAMES = {
     "fidelity": "fidelity",
     "finish": "finish",
     "tileable": "tileable",
+    "detail": "detail",
 }
 """Properties, and the fields of `Enhancement` that they are."""
 
@@ -44,6 +45,9 @@ class EnhanceOptions:
         options={"SKIP_SAVE"},
     )
     tileable: bpy.props.BoolProperty(name="Tileable", description="The borders fit together", options={"SKIP_SAVE"})
+    detail: bpy.props.FloatProperty(
+        name="Detail", description="How far FLUX goes as it paints finer detail, up to 0.6", options={"SKIP_SAVE"}
+    )
 
     def enhancement_values(self: Any) -> dict[str, Any]:
         """The fields of `Enhancement` that were given; None for the others."""

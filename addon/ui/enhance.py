@@ -56,6 +56,7 @@ def draw_settings(layout: Any, context: bpy.types.Context, chosen: enhance_setti
     if chosen.scale > 1.0:
         column.prop(chosen, "network")
         column.prop(chosen, "upscale_fidelity", slider=True)
+    column.prop(chosen, "detail", slider=True)
     column.prop(chosen, "faces")
     if chosen.faces:
         column.prop(chosen, "face_network")

@@ -12,9 +12,12 @@ from . import enhance_options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..wire import GenerationRequest, Progress
+    from ..pipeline import ProductionPipeline
+    from ..wire import ControlMaps, GenerationRequest, Progress
 
 DONE, FAILED, USAGE = 0, 1, 2
+MAPS = ("depth", "normal", "line")
+"""The maps that may guide detail, as controls of the same name."""
 
 
 def add_to(commands: Any) -> None:
@@ -32,9 +35,13 @@ def add_to(commands: Any) -> None:
     add("--out", type=Path, metavar="FILE", help=".png, .webp, .jpg or .exr (default: PICTURE-enhanced.png)")
     enhance_options.add_to(parser, "how many times as wide and high, 1.5 to 8 (default: 1)")
     add("--reference", type=Path, metavar="FILE", help="a picture towards whose colours the finish goes")
-    add("--seed", type=int, default=0, help="of the grain (default: 0)")
+    add("--seed", type=int, default=0, help="of the grain and of the detail (default: 0)")
     add("--style", default="", metavar="NAME", help="what the finish is for")
     add("--bit-depth", type=int, choices=(8, 16), help="of the channels (default: as the picture's; 16 for EXR)")
+    add("--prompt", default="", help="what the picture shows; needed with --detail")
+    add("--model", default="", metavar="NAME", help="what paints detail (default: the best there is)")
+    for name in MAPS:
+        add(f"--{name}", type=Path, metavar="FILE", help=f"the picture's {name} map, which the detail follows")
     add("--models", type=Path, metavar="FOLDER", help="your models, beside those that ship")
     add("--device", default="auto", help='"auto", "cpu", "cuda:1" …')
 
@@ -56,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _enhance(options: argparse.Namespace) -> Path:
+    from dataclasses import replace
+
     from ..outputs import check_ending
     from ..outputs.map_files import read_colours
     from ..pipeline import create_production_pipeline
@@ -67,9 +76,10 @@ def _enhance(options: argparse.Namespace) -> Path:
     check_ending(out)
     picture = read_picture(options.picture, options.data or "colour")
     reference = read_colours(options.reference) if options.reference is not None else None
-    request = _request(options, picture, out)
     pipeline = create_production_pipeline("", options.models, options.device)
-    result = pipeline.generate(request, ControlMaps(picture=picture, reference=reference), _tell)
+    request = _request(options, picture, out, pipeline)
+    maps = replace(_maps(options) if request.has_detail else ControlMaps(), picture=picture, reference=reference)
+    result = pipeline.generate(request, maps, _tell)
     with disk_failures(out.absolute().parent):
         # Without the maps: the picture itself is there already, under its own name.
         from ..outputs import save_picture
@@ -78,20 +88,34 @@ def _enhance(options: argparse.Namespace) -> Path:
     return out
 
 
-def _request(options: argparse.Namespace, picture: NDArray[Any], out: Path) -> GenerationRequest:
-    from ..wire import GenerationRequest
+def _maps(options: argparse.Namespace) -> ControlMaps:
+    from ..outputs.map_numbers import read_map_files
+
+    return read_map_files({name: getattr(options, name) for name in MAPS if getattr(options, name) is not None})
+
+
+def _request(
+    options: argparse.Namespace, picture: NDArray[Any], out: Path, pipeline: ProductionPipeline
+) -> GenerationRequest:
+    from ..wire import Control, GenerationRequest
 
     is_deep = picture.dtype != "uint8" or out.suffix.lower() == ".exr"
-    request = GenerationRequest(
-        "",
-        width=picture.shape[1],
-        height=picture.shape[0],
-        seed=options.seed,
-        task="enhance",
-        style=options.style,
-        bit_depth=options.bit_depth or (16 if is_deep else 8),
-        enhancement=enhance_options.enhancement(options),
-    )
+    wanted = enhance_options.enhancement(options)
+    values: dict[str, Any] = {
+        "width": picture.shape[1],
+        "height": picture.shape[0],
+        "seed": options.seed,
+        "task": "enhance",
+        "style": options.style,
+        "bit_depth": options.bit_depth or (16 if is_deep else 8),
+        "enhancement": wanted,
+    }
+    if wanted is None or not wanted.detail:
+        request = GenerationRequest("", **values)
+    else:
+        controls = tuple(Control(name) for name in MAPS if getattr(options, name) is not None)
+        GenerationRequest(options.prompt, **values).check()
+        request = pipeline.request(options.prompt, model=options.model, controls=controls, **values)
     request.check()
     return request
 

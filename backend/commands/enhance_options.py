@@ -18,6 +18,7 @@ FIELDS = {
     "finish": "finish",
     "tileable": "tileable",
     "data": "data",
+    "detail": "detail",
 }
 """Options, and the fields of `Enhancement` that they are."""
 
@@ -38,6 +39,7 @@ def add_to(parser: argparse.ArgumentParser, scale: str) -> None:
     add("--fidelity", type=float, help="0 for what that makes of a face, 1 for the face as it was (default: 0.5)")
     add("--finish", metavar="NAME", help='sharpening, contrast, grain, such as "crisp" or "film"; "style": as it asks')
     add("--tileable", action=argparse.BooleanOptionalAction, help="the picture's borders meet, and go on meeting")
+    add("--detail", type=float, metavar="STRENGTH", help="how far the model goes as it paints finer detail, up to 0.6")
     add("--data", metavar="KIND", help="what the picture holds: colour (default), normal or data")
 
 

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 SIDE = 1024
 """Pixels of a tile that detail is painted into: what FLUX is at its surest with."""
 OVERLAP = 128
-PARTS = 1000
-"""Progress is told in so many parts a step."""
+ALIGN = 16
+"""Tiles begin at multiples of a token's side, so that neighbours can have the same noise."""
+STRETCH = 1.125
+"""A tile may be so many times as long as it should be where that makes fewer of them; memory is planned for that."""
+RAMP_PART = 2
+"""Neighbours are blended over this part of an overlap; in the rest they only see each other."""
+UPSCALING, PAINTING = 1, 10
+"""What a step counts for in the progress, which is told in hundredths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ def progressive(
     network: Network | None,
     detail: Detail,
     *,
+    fidelity: float = 1.0,
     tileable: bool = False,
     side: int = SIDE,
     overlap: int = OVERLAP,
@@ -58,25 +65,26 @@ def progressive(
 ) -> NDArray[Any]:
     """Enlarges a picture of colours in steps of about 2, and has detail painted in before the last (2x, detail, 2x).
 
-    Where one step makes it, detail comes after that. picture, factor, network, tileable, progress, check: as `upscale`
-    has them. detail: called for tiles of `side` pixels that overlap by `overlap` and are blended there; transparency
-    does not pass through it. Raises what `upscale` and `detail` raise.
+    Where one step makes it, detail comes after that. picture, factor, network, fidelity, tileable, progress, check: as
+    `upscale` has them. detail: called for tiles of about `side` pixels that overlap by `overlap` and are blended there;
+    transparency does not pass through it. Raises what `upscale` and `detail` raise.
     """
     count = max(1, round(math.log2(factor))) if factor > 0 else 1
-    whole = PARTS * (2 * count - 1 if count > 1 else 2)
+    whole = UPSCALING * count + PAINTING * max(1, count - 1)
     told = 0
 
-    def step(done: int, total: int) -> None:
-        progress(told + PARTS * done // total, whole)
+    def counting(weight: int) -> Callable[[int, int], None]:
+        return lambda done, total: progress(int(100 * (told + weight * done / total) / whole), 100)
 
+    watch: Any = {"tileable": tileable, "check": check}
     for index in range(count):
-        picture = upscale(picture, factor ** (1 / count), network, tileable=tileable, progress=step, check=check)
-        told += PARTS
+        picture = upscale(
+            picture, factor ** (1 / count), network, fidelity=fidelity, progress=counting(UPSCALING), **watch
+        )
+        told += UPSCALING
         if index < count - 1 or count == 1:
-            picture = with_detail(
-                picture, detail, tileable=tileable, side=side, overlap=overlap, progress=step, check=check
-            )
-            told += PARTS
+            picture = with_detail(picture, detail, side=side, overlap=overlap, progress=counting(PAINTING), **watch)
+            told += PAINTING
     return picture
 
 
@@ -93,21 +101,74 @@ def with_detail(
     """One pass of detail over a picture, of the same size and number format. See `progressive`."""
     pixels = picture[..., None] if picture.ndim == 2 else picture
     height, width, channels = pixels.shape
-    rows, columns = (plan_axis(length, length, side, overlap, ring=tileable, ramp_part=2) for length in (height, width))
+    axis = ring_axis if tileable else _axis
+    rows, columns = (axis(length, side, overlap) for length in (height, width))
     colours = channels - (channels in (2, 4))
-    summed = np.zeros((height, width, colours), np.float32)
+    above, beside = -rows[0].out_start, -columns[0].out_start
+    summed = np.zeros((height + 2 * above, width + 2 * beside, colours), np.float32)
     done = 0
     for row in rows:
         for column in columns:
             check()
             found = _painted(pixels[..., :colours], row, column, detail)
             weights = row.weights[:, None, None] * column.weights[None, :, None]
-            summed[row.out_start : row.out_stop, column.out_start : column.out_stop] += found * weights
+            top, left = above + row.out_start, beside + column.out_start
+            summed[top : top + len(row.weights), left : left + len(column.weights)] += found * weights
             done += 1
             progress(done, len(rows) * len(columns))
     out = pixels.copy()
-    out[..., :colours] = from_float(summed, pixels.dtype)
+    out[..., :colours] = from_float(_folded(_folded(summed, above, 0), beside, 1), pixels.dtype)
     return out[..., 0] if picture.ndim == 2 else out
+
+
+def _axis(length: int, side: int, overlap: int) -> list[Tile]:
+    return plan_axis(length, length, tile_side(length, side, overlap), overlap, align=ALIGN, ramp_part=RAMP_PART)
+
+
+def ring_axis(length: int, side: int, overlap: int) -> list[Tile]:
+    """The tiles of an axis that goes round, where the last one is blended with the first as all others are.
+
+    What a tile makes depends on all that it sees, so to see round the border is not enough. Of the first and the last
+    tile, out_start and out_stop lie outside of 0..length.
+    """
+    # What a tile needs to begin and end at multiples of ALIGN is left free.
+    count = max(1, math.ceil(length / (int(side * STRETCH) - overlap - 2 * ALIGN)))
+    step = length / count
+    ramp = min(overlap / RAMP_PART, step)
+    tiles = []
+    for index in range(count):
+        left, right = step * index, step * (index + 1)
+        start = math.floor((left - overlap / 2) / ALIGN) * ALIGN
+        stop = start + -(-math.ceil(right + overlap / 2 - start) // ALIGN) * ALIGN
+        first, end = math.floor(left - ramp / 2), math.ceil(right + ramp / 2)
+        places = np.arange(first, end) + 0.5
+        weights = _rising((places - left) / ramp + 0.5) - _rising((places - right) / ramp + 0.5)
+        tiles.append(Tile(start, stop, first, end, weights.astype(np.float32), 0, 0))
+    return tiles
+
+
+def _rising(t: NDArray[Any]) -> NDArray[Any]:
+    """0 at 0, 1 at 1, level at both ends."""
+    t = np.clip(t, 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def _folded(values: NDArray[np.float32], margin: int, axis: int) -> NDArray[np.float32]:
+    """What lies in the margins at both ends of an axis, added to where it is in the ring."""
+    if not margin:
+        return values
+    moved = np.moveaxis(values, axis, 0)
+    inner = moved[margin:-margin].copy()
+    inner[-margin:] += moved[:margin]
+    inner[:margin] += moved[-margin:]
+    return np.moveaxis(inner, 0, axis)
+
+
+def tile_side(length: int, side: int, overlap: int) -> int:
+    """How long the tiles of an axis are: as few as may be, of at most STRETCH times the side, and of about a size."""
+    most = int(side * STRETCH)
+    count = 1 if length <= most else math.ceil((length - overlap) / (most - overlap))
+    return -(-math.ceil((length + (count - 1) * overlap) / count) // ALIGN) * ALIGN
 
 
 def _painted(pixels: NDArray[Any], row: Tile, column: Tile, detail: Detail) -> NDArray[np.float32]:

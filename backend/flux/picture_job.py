@@ -23,7 +23,7 @@ from .eight_bit import best_form, in_eight_bits
 from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, fill_channels
 from .journal import Journal
-from .latents import image_positions, noise, pack, unpack
+from .latents import image_positions, noise, noise_at, pack, unpack
 from .model import FluxModel
 from .modulation import looked_up
 from .place_weights import Check, no_check
@@ -66,7 +66,8 @@ class PictureJob:
     """One picture on its way through a model: text, control, denoise, decode, in this order.
 
     prompts: what is read in the place of the Request's own words, as they stand. journal: of a job for the same picture
-    that could not be finished; its finished calls of the model are not made again.
+    that could not be finished; its finished calls of the model are not made again. origin: top and left in pixels,
+    multiples of 8, where this is a part of a larger picture, whose neighbours have the same noise where they overlap.
     """
 
     model: FluxModel
@@ -74,6 +75,7 @@ class PictureJob:
     controls: list[ControlInput]
     prompts: Prompts | None = None
     journal: Journal = field(default_factory=Journal)
+    origin: tuple[int, int] | None = None
     sigmas: Tensor = field(init=False)
     calls: Calls = field(init=False)
     rows: int = field(init=False)
@@ -159,14 +161,22 @@ class PictureJob:
         )
 
     def start(self) -> Tensor:
-        channels = self.model.vae.config["latent_channels"]
-        tokens = pack(noise(self.request.seed, channels, self.rows, self.columns)).to(self.model.device)
+        tokens = self._noise()
         return tokens if self.source is None else self.source.start(tokens, float(self.sigmas[0]))
 
     def step_noise(self, step: int) -> Tensor:
         """Noise that a sampler adds in a step: another one for each step of each seed, the same on any machine."""
+        return self._noise(step + 1)
+
+    def _noise(self, step: int = 0) -> Tensor:
         channels = self.model.vae.config["latent_channels"]
-        return pack(noise(self.request.seed, channels, self.rows, self.columns, step + 1)).to(self.model.device)
+        size = self.request.seed, channels, self.rows, self.columns
+        if self.origin is None:
+            found = noise(*size, step)
+        else:
+            factor = scale_factor(self.model.vae)
+            found = noise_at(*size, (self.origin[0] // factor, self.origin[1] // factor), step)
+        return pack(found).to(self.model.device)
 
     def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""

@@ -21,11 +21,12 @@ def check_family(request: GenerationRequest, folder: ModelFolder) -> None:
     """Raises `FailureError` (model_unsupported, model_broken or bad_request) unless the model can do what is asked."""
     if request.task in PICTURELESS:
         return
-    family = folder.family
-    if request.task not in family.tasks:
-        able = [name for name, variant in MODEL_VARIANTS.items() if request.task in variant.tasks]
+    # What is painted into a picture that is enhanced starts from it.
+    family, task = folder.family, "image_to_image" if request.task == "enhance" else request.task
+    if task not in family.tasks:
+        able = [name for name, variant in MODEL_VARIANTS.items() if task in variant.tasks]
         _unsupported(
-            f"The model {folder.name!r} ({folder.variant}) cannot {_words(request.task)}.",
+            f"The model {folder.name!r} ({folder.variant}) cannot {_words(task)}.",
             f"Choose another model ({' or '.join(able[:3])}), or another task"
             f" (this one can {' or '.join(map(_words, family.tasks))}).",
         )

@@ -17,6 +17,7 @@ PREFERRED = {
     "image_to_image": ("dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell"),
     "inpaint": ("fill-dev", "dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell"),
     "edit": ("kontext-dev",),
+    "enhance": ("dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell"),
     "show_prompt": ("dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell", "kontext-dev", "fill-dev"),
     "show_controls": ("dev", "krea-dev", "redux-dev", "depth-dev", "canny-dev", "schnell", "kontext-dev", "fill-dev"),
 }

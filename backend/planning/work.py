@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,11 @@ from ..wire.request import SOURCES_OF
 
 TOKEN_SIDE = 16
 """Pixels of a FLUX token's side."""
+DETAIL_SIDE_MIN, DETAIL_SIDE_MAX = 512, 1024
+"""Pixels of a tile that detail is painted into, between which it has the size of the picture that was painted: FLUX,
+which was trained on about a megapixel, sees as much at once as it saw then, and there is memory for it."""
+DETAIL_STRETCH = 1.125
+"""A tile may be so many times as long, where that makes fewer of them."""
 CALLS_A_STEP = {"heun": 2, "adaptive": 16}
 """How many noise levels a sampler declares for each step, where it is not one."""
 
@@ -58,15 +64,33 @@ class Work:
         sides = (TOKEN_SIDE * TOKEN_SIDE) if request.task == "edit" else 0
         has_joined = any(one.net is None for one in choices)
         steps = max(request.steps, *(stage.steps for stage in request.stages)) if request.stages else request.steps
+        width, height = _most_at_once(request)
         return cls(
-            request.width,
-            request.height,
+            width,
+            height,
             steps * CALLS_A_STEP.get(request.sampler, 1) * (2 if request.true_cfg > 1.0 else 1),
             folder.max_text_tokens,
             nets,
             request.width * request.height // sides if sides else 0,
-            bool(nets) or has_joined or request.task in SOURCES_OF or bool(request.stages),
+            bool(nets) or has_joined or request.task in SOURCES_OF or bool(request.stages) or request.has_detail,
             request.reference_strength > 0.0,
             lora_bytes,
             request.bit_depth,
         )
+
+
+def detail_side(request: GenerationRequest) -> int:
+    """Pixels on a side of a tile that detail is painted into."""
+    if request.task == "enhance":
+        return DETAIL_SIDE_MAX
+    side = int(math.sqrt(request.width * request.height)) // TOKEN_SIDE * TOKEN_SIDE
+    return min(DETAIL_SIDE_MAX, max(DETAIL_SIDE_MIN, side))
+
+
+def _most_at_once(request: GenerationRequest) -> tuple[int, int]:
+    """Width and height in pixels of the most that is painted at once: the picture, or a tile of detail."""
+    if not request.has_detail:
+        return request.width, request.height
+    side = -(-int(detail_side(request) * DETAIL_STRETCH) // TOKEN_SIDE) * TOKEN_SIDE
+    is_less = request.task != "enhance" and request.width * request.height >= side * side
+    return (request.width, request.height) if is_less else (side, side)

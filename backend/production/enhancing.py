@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.networks import find_network
+from ..planning import detail_side
 from ..wire import Enhancement, FailureError, FailureKind, GenerationRequest
 from ..wire.finishes import finish_of
 from ..wire.network_files import FOLDER, network_files
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+    from ..enhance.progressive import Detail
 
 UPSCALER, FACE = "upscaler", "face"
 """The parts of an enhancement that are networks."""
@@ -74,10 +77,12 @@ def enhanced(
     job: Job,
     make_room: Callable[[], None],
     reference: NDArray[np.uint8] | None = None,
+    detail: Detail | None = None,
 ) -> NDArray[Any]:
     """(height, width, 1 to 4) uint8, uint16 or float32 -> what the Request's enhancement makes of it, in its bit depth.
 
-    make_room: called before a network is loaded, to let go of a larger one. reference: where colours are to go.
+    make_room: called before a network is loaded, to let go of a larger one. reference: where colours are to go. detail:
+    what paints it, where the Request's enhancement asks for any.
     """
     from ..flux.model import without_gradients
 
@@ -87,8 +92,8 @@ def enhanced(
     with job.stage("enhancing"), without_gradients():
         if order.networks:
             make_room()
-        if UPSCALER in order.networks:
-            pixels = _upscaled(pixels, wanted, order.networks[UPSCALER], device, job)
+        if UPSCALER in order.networks or detail is not None:
+            pixels = _upscaled(pixels, order, device, job, detail)
         if FACE in order.networks:
             pixels = _with_faces(pixels, wanted, order.networks[FACE], device, job)
         if (look := finish_of(wanted.finish, request.style)) is not None:
@@ -114,20 +119,25 @@ def with_depth(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     return np.rint(pixels.clip(0.0, 1.0) * np.float32(most)).astype(dtype)
 
 
-def _upscaled(pixels: NDArray[Any], wanted: Enhancement, path: Path, device: torch.device, job: Job) -> NDArray[Any]:
+def _upscaled(
+    pixels: NDArray[Any], order: AnyOrder, device: torch.device, job: Job, detail: Detail | None
+) -> NDArray[Any]:
     from ..enhance.networks import load_network
+    from ..enhance.progressive import progressive, with_detail
     from ..enhance.upscale import upscale
 
-    return upscale(
-        pixels,
-        wanted.scale,
-        load_network(path, device),
-        kind=wanted.data,  # pyright: ignore[reportArgumentType]  # checked with the Request
-        fidelity=wanted.upscale_fidelity,
-        tileable=wanted.tileable,
-        progress=_teller(job),
-        check=job.check,
-    )
+    wanted = order.request.enhancement
+    assert wanted is not None
+    network = load_network(order.networks[UPSCALER], device) if UPSCALER in order.networks else None
+    watch: Any = {"tileable": wanted.tileable, "progress": _teller(job), "check": job.check}
+    how: Any = {"fidelity": wanted.upscale_fidelity, **watch}
+    if detail is not None and wanted.scale > 1.0:
+        return progressive(pixels, wanted.scale, network, detail, side=detail_side(order.request), **how)
+    if network is not None:
+        pixels = upscale(pixels, wanted.scale, network, kind=wanted.data, **how)  # pyright: ignore[reportArgumentType]  # checked
+    if detail is not None:
+        pixels = with_detail(pixels, detail, side=detail_side(order.request), **watch)
+    return pixels
 
 
 def _with_faces(pixels: NDArray[Any], wanted: Enhancement, path: Path, device: torch.device, job: Job) -> NDArray[Any]:

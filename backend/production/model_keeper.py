@@ -16,6 +16,8 @@ from .machine import prepare_libraries
 from .stage_times import Loaded
 
 if TYPE_CHECKING:
+    import torch
+
     from ..flux.model import FluxModel, ModelFiles
     from ..flux.placement import Placement
     from .prompting import Text
@@ -34,6 +36,13 @@ class ModelKeeper:
         self._device = device
         self.loaded: tuple[tuple[object, ...], FluxModel] | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """What computes."""
+        from ..flux.model import choose_device
+
+        return choose_device(self._device)[0]
+
     def ready(self, order: Order, ahead: Sequence[Text], controls: int, job: Job) -> FluxModel:
         """The model, placed as the order says, with its LoRAs.
 
@@ -51,7 +60,9 @@ class ModelKeeper:
                 use_loras(model, order.loras)
             if ahead:
                 model.expect([WeightedText(*text) for text in ahead], controls)
-            reset_peak(model.device)
+            if order.passes[0].origin is None:
+                # What a part of a picture takes counts with the picture's own.
+                reset_peak(model.device)
         return model
 
     def in_memory(self, order: Order, texts: set[Text]) -> Loaded:

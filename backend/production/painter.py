@@ -27,11 +27,15 @@ log = logging.getLogger("grisaille.production")
 
 
 class Painter:
-    """keeper: of the model. too_large: the plans that ran out of memory in this process."""
+    """keeper: of the model. too_large: the plans that ran out of memory in this process.
+
+    said: what the model that painted last says of how it did, for the Result's plan.
+    """
 
     def __init__(self, keeper: ModelKeeper) -> None:
         self._keeper = keeper
         self.too_large = TooLarge()
+        self.said: dict[str, Any] = {}
 
     def painted(
         self,
@@ -52,7 +56,9 @@ class Painter:
         while True:
             try:
                 model = self._keeper.ready(order, ahead, controls, job)
-                return order, paint(order, maps, pictures, model, engine_prompts(prompt), job, so_far)
+                pixels = paint(order, maps, pictures, model, engine_prompts(prompt), job, so_far)
+                self.said = model.plan()
+                return order, pixels
             except BaseException as error:
                 below = self._rung_below(order, error, job.stage_now)
                 if below is None:

@@ -67,7 +67,7 @@ def paint(
         inputs = control_inputs(one.request, order.choices, drawn)
         so_far.journal = so_far.journal or Journal()
         with without_gradients():
-            picture_job = PictureJob(model, one.request, inputs, words, so_far.journal)
+            picture_job = PictureJob(model, one.request, inputs, words, so_far.journal, one.origin)
             so_far.finish_pass(_make(picture_job, job, pass_sources(one, maps, so_far.pixels), so_far))
     assert so_far.pixels is not None  # there is always a pass
     return so_far.pixels

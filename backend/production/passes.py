@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One run of the engine. request: without stages."""
+    """One run of the engine. request: without stages. origin: see `PictureJob`."""
 
     request: GenerationRequest
+    origin: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
 from ..wire.request import sources_of
 from .choosing import model_for
+from .detail import DetailPainter, check_detail
 from .enhance_only import enhanced_picture
 from .enhancing import enhanced, networks_of, plan_of_networks
 from .finished import finished
@@ -138,6 +139,7 @@ class Production:
         passes = passes_of(request, frozenset(folder.joined))
         for one in passes:
             check_family(one.request, folder)
+        check_detail(request, folder)
         job.check()
         kinds = [control.kind for control in request.controls]
         choices = choose_nets(kinds, folder.controlnets, folder.name, folder.joined)
@@ -200,19 +202,19 @@ class Production:
         job.forecast = Forecast(self._kept.times.expected(run, order.passes, loaded))
         files_before = fingerprint(order.files())
         controls = sum(len(one.controls) for one in self._ahead)
-        order, pixels = self._painter.painted(order, maps, pictures, prompt, job, ahead, controls)
-        assert self._loaded is not None, "it has just painted"
-        plan, device = {**self._loaded[1].plan(), **prompt.plan()}, self._loaded[1].device
+        if request.task != "enhance":
+            order, pixels = self._painter.painted(order, maps, pictures, prompt, job, ahead, controls)
+        else:
+            assert maps.picture is not None  # `check_source`
+            pixels = maps.picture
+        device = self._keeper.device
         if request.enhancement is not None:
             # Nothing here holds the model, so that it can make room.
-            plan |= plan_of_networks(order.networks)
-            pixels = enhanced(pixels, order, device, job, self._keeper.make_room, maps.reference)
-        plan = {
-            "model": folder.name,
-            "variant": folder.variant,
-            **plan,
-            "placement": order.memory.as_run(plan["compiled"]),
-        }
+            detail = DetailPainter(order, maps, pictures, prompt, self._painter, job) if request.has_detail else None
+            pixels = enhanced(pixels, order, device, job, self._keeper.make_room, maps.reference, detail)
+            order = detail.order if detail is not None else order
+        plan = {"model": folder.name, "variant": folder.variant, **self._painter.said, **prompt.plan()}
+        plan |= {**plan_of_networks(order.networks), "placement": order.memory.as_run(self._painter.said["compiled"])}
         plan |= plan_of(choices, job.note, job.model_reason)
         result, digests = finished(order, pixels, plan, device, self._kept, job)
         self._kept.times.learn(run, order.passes, loaded, job.timings, job.step_unit)

@@ -10,6 +10,8 @@ from .finishes import BY_STYLE, FINISHES
 from .loras import is_lora_name
 
 SCALE_MIN, SCALE_MAX = 1.5, 8.0
+DETAIL_MAX = 0.6
+"""Further from the picture than this, each tile becomes a picture of its own."""
 SIDE_MAX = 65_535
 PICTURE_PIXELS_MAX = 20_000 * 20_000
 """Of a picture that is to be enhanced."""
@@ -21,7 +23,7 @@ DATA_KINDS = ("colour", "normal", "data")
 
 @dataclass(frozen=True, slots=True)
 class Enhancement:
-    """In this order: larger, faces, finish.
+    """In this order: larger, with detail, faces, finish.
 
     scale: how many times as wide and high, 1 or 1.5..8. network: the upscaler's file name without its ending, "" for
     the first there is; at a scale of 1 the name of one that cleans a picture and keeps its size, "" for none.
@@ -29,7 +31,8 @@ class Enhancement:
     whether faces are looked for and restored, by face_network ("" for the first there is). fidelity: 0 for what the
     network makes of a face, 1 for the face as it was. finish: a name in `FINISHES`, BY_STYLE for the one that goes with
     the Request's style, "" for none. tileable: whether the picture's borders meet, and go on meeting. data: of
-    DATA_KINDS.
+    DATA_KINDS. detail: how far the model goes from the enlarged picture when it paints over each part of it, with the
+    Request's prompt, LoRAs and controls, 0..0.6; 0 for not at all. It comes before the last doubling.
     """
 
     scale: float = 1.0
@@ -41,6 +44,7 @@ class Enhancement:
     finish: str = ""
     tileable: bool = False
     data: str = "colour"
+    detail: float = 0.0
 
     def check(self) -> None:
         """Raises `FailureError` (bad_request), with one sentence and the next step, on the first thing wrong."""
@@ -48,6 +52,7 @@ class Enhancement:
             _check_number("the enhancement's scale", self.scale, SCALE_MIN, SCALE_MAX, "1 or ")
         _check_number("the fidelity of what is made larger", self.upscale_fidelity, 0.0, 1.0)
         _check_number("the fidelity of faces", self.fidelity, 0.0, 1.0)
+        _check_number("the enhancement's detail", self.detail, 0.0, DETAIL_MAX)
         for name in ("faces", "tileable"):
             if type(getattr(self, name)) is not bool:
                 _bad(f"The enhancement's field {name} is not true or false.", "Give it as a boolean.")
@@ -58,17 +63,21 @@ class Enhancement:
             _bad(f"There is no finish called {self.finish!r}.", f"Use one of {', '.join((BY_STYLE, *FINISHES))}.")
         if self.data not in DATA_KINDS:
             _bad(f"There is no kind of data called {self.data!r}.", f"Use one of {', '.join(DATA_KINDS)}.")
-        if self.data != "colour" and (self.faces or self.finish):
-            _bad("Faces and finishing are for pictures, not for maps.", "Make a map larger, and nothing else.")
+        if self.data != "colour" and (self.faces or self.finish or self.detail):
+            _bad("Faces, finishing and detail are for pictures, not for maps.", "Make a map larger, and nothing else.")
         if self.tileable and self.faces:
             _bad("A tileable picture has no faces to restore.", "Switch one of the two off.")
 
     @property
     def does_nothing(self) -> bool:
-        return self.scale == 1.0 and not self.network and not self.faces and not self.finish
+        return self.scale == 1.0 and not (self.network or self.faces or self.finish or self.detail)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        if not data["detail"]:
+            # Left out, so that the digests of Requests stay what they were before there was such a field.
+            del data["detail"]
+        return data
 
 
 def read_enhancement(data: object) -> Enhancement | None:

@@ -136,8 +136,8 @@ class GenerationRequest:
     show_prompt tells it before anything is painted. In prompts (word:1.2) weighs, {a|b} is one of the two by the seed.
     bit_depth: of the picture's channels, 8 or 16. speed: a name in `wire.speeds.SPEEDS`; "exact" leaves nothing out.
     enhancement: what is done to the picture once it is painted; it then has that size. The task enhance does it to a
-    picture that is there: width and height are that one's, of any size, and there is neither prompt nor
-    model.
+    picture that is there: width and height are that one's, of any size, and there is neither prompt nor model, unless
+    detail is painted into it.
     """
 
     prompt: str
@@ -168,8 +168,7 @@ class GenerationRequest:
         self._check_types()
         if self.task not in TASKS:
             raise _bad(f"There is no task called {self.task!r}.", f"Use one of {', '.join(TASKS)}.")
-        if self.is_painted and self.task != "show_controls" and not self.prompt.strip():
-            raise _bad("The prompt is empty.", "Describe the picture in a few words.")
+        self._check_prompt()
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
             if len(text) > PROMPT_MAX:
                 raise _bad(f"The {name} has {len(text):,} characters.", f"Keep it under {PROMPT_MAX:,}.")
@@ -195,10 +194,25 @@ class GenerationRequest:
         check_loras(self.loras)
         self._check_stages()
 
+    def _check_prompt(self) -> None:
+        if self.prompt.strip() or self.task == "show_controls":
+            return
+        if self.task != "enhance":
+            raise _bad("The prompt is empty.", "Describe the picture in a few words.")
+        if isinstance(self.enhancement, Enhancement) and self.enhancement.detail:
+            raise _bad(
+                "Detail is painted from words, and the prompt is empty.", "Describe the picture, or set detail to 0."
+            )
+
     @property
     def is_painted(self) -> bool:
         """Whether a model of FLUX has a part in it."""
-        return self.task != "enhance"
+        return self.task != "enhance" or self.has_detail
+
+    @property
+    def has_detail(self) -> bool:
+        """Whether detail is painted into the picture while it is enhanced."""
+        return self.enhancement is not None and self.enhancement.detail > 0.0
 
     def _check_enhancement(self) -> None:
         """That what is to be done to the picture can be done, and the picture's size."""
@@ -259,9 +273,10 @@ class GenerationRequest:
             {**stage, "controls": None if stage["controls"] is None else list(stage["controls"])}
             for stage in data["stages"]
         ]
-        if data["enhancement"] is None:
-            # Left out, so that the digests of Requests stay what they were before there was such a field.
-            del data["enhancement"]
+        del data["enhancement"]
+        if self.enhancement is not None:
+            # Left out where there is none, so that the digests of Requests stay what they were before such a field.
+            data["enhancement"] = self.enhancement.to_json()
         return data
 
     @classmethod

@@ -61,9 +61,8 @@ def test_the_panel_tells_where_networks_go_and_then_lists_them(fake_link: FakeLi
     chosen.network = "4x-UltraSharp"
     chosen.faces = True
     shown = drawn("enhance")
-    assert {"prop:scale", "prop:network", "prop:upscale_fidelity", "prop:faces", "prop:fidelity", "prop:finish"} <= set(
-        shown
-    )
+    wanted = {"scale", "network", "upscale_fidelity", "detail", "faces", "fidelity", "finish"}
+    assert {f"prop:{name}" for name in wanted} <= set(shown)
     assert "upscalers" not in " ".join(shown)
     (tmp_path / "models" / "upscalers" / "4x-UltraSharp.pth").unlink()
     assert chosen.network == "4x-UltraSharp", "it is still named, and called missing"
@@ -83,6 +82,7 @@ def test_generate_asks_for_what_the_panel_says_only_where_it_is_on(networks: Pat
     ops().generate(prompt="a pot", controls="none")
     assert submitted(fake_link)[0].enhancement is None
     chosen.use, chosen.faces, chosen.face_network, chosen.fidelity = True, True, "GFPGANv1.4", 0.7
+    chosen.detail = 0.3
     ops().generate(prompt="a pot", controls="none")
     wanted = module("backend.wire").Enhancement(
         4.0,
@@ -92,10 +92,11 @@ def test_generate_asks_for_what_the_panel_says_only_where_it_is_on(networks: Pat
         face_network="GFPGANv1.4",
         fidelity=0.7,
         finish="film",
+        detail=0.3,
     )
     request = submitted(fake_link)[0]
     assert request.enhancement == wanted
-    chosen.use, chosen.scale, chosen.faces, chosen.upscale_fidelity = False, 1.0, False, 1.0
+    chosen.use, chosen.scale, chosen.faces, chosen.upscale_fidelity, chosen.detail = False, 1.0, False, 1.0, 0.0
     module("addon.settings").from_request(scene().grisaille, request)
     assert module("addon.enhance_settings").used(chosen) == wanted, "Use Its Settings brings all of it back"
 
@@ -126,6 +127,23 @@ def test_an_image_goes_as_it_is_and_a_new_one_comes(fake_link: FakeLink, channel
     assert made.name == "wall.png x4" and made.colorspace_settings.name == "sRGB" and made["grisaille_view"] == "{}"
     assert np.array_equal(np.array(source.pixels[:]), before) and source.name == "wall.png"
     assert scene().grisaille_history[-1].prompt == "wall.png x4"
+
+
+def test_detail_in_an_image_is_painted_from_the_scenes_words(fake_link: FakeLink) -> None:
+    image("wall.png", colours())
+    settings = scene().grisaille
+    settings.prompt, settings.steps, settings.seed = "", 9, 4
+    with pytest.raises(RuntimeError, match="Detail is painted from words"):
+        ops().enhance(image="wall.png", detail=0.25)
+    settings.prompt = "a brick wall"
+    ops().enhance(image="wall.png", detail=0.25)
+    request = submitted(fake_link)[0]
+    assert (request.task, request.prompt, request.steps, request.seed) == ("enhance", "a brick wall", 9, 4)
+    assert request.enhancement.detail == 0.25 and not request.controls and request.model
+    image("height", colours(), "Non-Color")
+    scene().grisaille_enhancement.detail = 0.25
+    ops().enhance(image="height")
+    assert submitted(fake_link)[0].enhancement.detail == 0.0, "a map is numbers, not a picture"
 
 
 def test_maps_are_numbers_and_normals_are_known_by_their_length(fake_link: FakeLink) -> None:
