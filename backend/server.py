@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 
 from .jobs import Jobs
-from .wire.framing import Memory, ProtocolError, receive_frame, send_frame
+from .wire.framing import PAYLOAD_MAX, Frame, Memory, ProtocolError, payload_bytes, receive_frame, send_frame
 from .wire.handshake import prove_as_server
 from .wire.messages import (
     Acknowledge,
@@ -18,6 +18,7 @@ from .wire.messages import (
     Cancel,
     ClientMessage,
     Failed,
+    Finished,
     Generate,
     Hello,
     Preview,
@@ -120,7 +121,7 @@ class Session:
 
     def serve(self, jobs: Jobs) -> None:
         """Reads until the connection ends or breaks the rules, then closes it."""
-        writer = threading.Thread(target=self._write, name="grisaille-writer", daemon=True)
+        writer = threading.Thread(target=self._write, args=(jobs,), name="grisaille-writer", daemon=True)
         writer.start()
         try:
             while self._read(jobs):
@@ -158,7 +159,7 @@ class Session:
                 return False
         return True
 
-    def _write(self) -> None:
+    def _write(self, jobs: Jobs) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._outbox or self._is_closed)
@@ -166,11 +167,20 @@ class Session:
                     return
                 message = self._outbox.popleft()
             try:
-                send_frame(self._sock, message.to_frame())
+                send_frame(self._sock, _passing(message, jobs))
             except (OSError, ProtocolError) as error:
                 _log.info("%s could not be sent: %s", type(message).__name__, error)
                 self.close()
                 return
+
+
+def _passing(message: ServerMessage, jobs: Jobs) -> Frame:
+    """The message's frame. A Result that is too large is on disk, where a client looks that hears it is done."""
+    frame = message.to_frame()
+    if not isinstance(message, Finished) or payload_bytes(frame) <= PAYLOAD_MAX:
+        return frame
+    _log.info("the result of %s is too large to send: it is on disk", message.job_id)
+    return jobs.status().to_frame()
 
 
 def _job(message: ServerMessage) -> str:

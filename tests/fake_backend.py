@@ -1,5 +1,7 @@
-"""A whole backend process with a fake production: `python tests/fake_backend.py [drop]`, configured as the real one is.
+"""A whole backend process with a fake production: `python tests/fake_backend.py [drop] [narrow]`, configured as the
+real one is.
 
+narrow: no more than NARROW bytes pass its door at once, in place of a quarter of a gigabyte.
 drop: gives up root's powers first, so that permissions mean something. A prompt with the word "slow_save" takes half a
 second to store its Result; one with "lost" kills the process when that is stored and before anyone hears of it.
 """
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
+NARROW = 2**20
 
 
 def main() -> None:
@@ -24,6 +27,8 @@ def main() -> None:
 
     if "drop" in sys.argv:
         drop_privileges()
+    if "narrow" in sys.argv:
+        narrow_door()
     write = stored.write
 
     def write_and_perhaps_die(partial: Path, job_id: str, result: Any, origin: dict[str, str]) -> Path:
@@ -36,6 +41,14 @@ def main() -> None:
 
     stored.write = write_and_perhaps_die
     serve_process(lambda config: FakeProduction(), needed=())
+
+
+def narrow_door() -> None:
+    from backend import server
+    from backend.wire import framing
+
+    server.PAYLOAD_MAX = NARROW
+    framing.FRAME_MAX = NARROW + framing.HEADER_MAX
 
 
 def drop_privileges() -> None:

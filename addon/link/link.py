@@ -110,6 +110,7 @@ class Link:
             self._jobs[job.job_id] = job
             try:
                 request.check()
+                maps.check_sendable()
             except FailureError as error:
                 self._fail(job, error.failure)
                 return job.job_id

@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from ...backend.wire import Enhancement, FailureError, FailureKind, GenerationRequest
+from ...backend.wire.maps import check_picture_sendable
 from .. import enhance_settings, settings
 from ..capture import image_pixels
 from . import jobs, start
@@ -61,6 +62,9 @@ def order_for(
         )
     image: Any = start.named_image(name)
     width, height = image.size
+    # What is transparent in it makes it larger still; that is seen when its pixels are read.
+    channels, size = (1 if image.channels < 3 else 3), (2 if image.is_float else 1)
+    check_picture_sendable(width, height, width * height * channels * size)
     kind = data if data != "AUTO" else image_pixels.kind_of(image)
     chosen = enhance_settings.enhancement(enhance_settings.of(scene))
     said = enhance_settings.over(chosen, values)

@@ -26,6 +26,8 @@ MAGIC = b"GRSL"
 PREFIX = struct.Struct("<4sHHIQ")
 HEADER_MAX = 2**20
 FRAME_MAX = 256 * 2**20
+PAYLOAD_MAX = FRAME_MAX - HEADER_MAX
+"""Bytes of arrays that pass beside any header."""
 BLOBS_MAX = 16
 DIMENSIONS_MAX = 4
 NESTING_MAX = 32
@@ -75,6 +77,11 @@ class Frame:
 
     header: dict[str, Any]
     blobs: dict[str, Blob]
+
+
+def payload_bytes(frame: Frame) -> int:
+    """The bytes of the frame's blobs."""
+    return sum(memoryview(blob.data).nbytes for blob in frame.blobs.values())
 
 
 def settle(sock: socket.socket) -> None:

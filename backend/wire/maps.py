@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .enhancement import SIDE_MAX
 from .failure import FailureError, FailureKind
+from .framing import PAYLOAD_MAX
 from .joints import check_pose
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ SOURCES = ("image", "mask", "reference", "picture")
 REFERENCE_SIDE_MAX = 4096
 COLOURS = ("colour", "image")
 """Three bytes a pixel; the others are numbers."""
+BYTES = {"depth": 4, "normal": 12, "line": 4, "colour": 3, "image": 3, "mask": 4}
+"""Of a pixel; the others do not grow with the picture, or grow as they like."""
 MAPS_OF: dict[str, tuple[str, ...]] = {
     "depth": ("depth",),
     "normal": ("normal",),
@@ -72,6 +75,13 @@ class ControlMaps:
         """The name of the map that the picture for a control of this kind is made of; None where none is there."""
         return next((name for name in MAPS_OF[kind] if getattr(self, name) is not None), None)
 
+    def check_sendable(self) -> None:
+        """Raises `FailureError` (bad_request) where they are more than passes the door at once."""
+        arrays = self.arrays()
+        if self.picture is not None:
+            check_picture_sendable(self.picture.shape[1], self.picture.shape[0], self.picture.nbytes)
+        check_maps_sendable(sum(array.nbytes for name, array in arrays.items() if name != "picture"))
+
     def check(self, width: int, height: int) -> None:
         """Raises `FailureError` unless each array is of its type and of this size (pixels), finite where it must be."""
         self.check_shapes(width, height)
@@ -98,6 +108,32 @@ class ControlMaps:
                     f"The {what} is {array.dtype} {array.shape} where {dtype} {shape} was expected.",
                     hint,
                 )
+
+
+def check_picture_sendable(width: int, height: int, size: int) -> None:
+    """Raises `FailureError` (bad_request) where a picture to enhance, of `size` bytes, does not pass the door."""
+    if size > PAYLOAD_MAX:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            f"The picture of {width} x {height} pixels is too large to be sent to the backend.",
+            "Save it, and enhance its file in a terminal: python -m backend enhance FILE --by 2 --out NEW.",
+            _sizes(size),
+        )
+
+
+def check_maps_sendable(size: int) -> None:
+    """Raises `FailureError` (bad_request) where maps of so many bytes do not pass the door at once."""
+    if size > PAYLOAD_MAX:
+        raise FailureError.of(
+            FailureKind.BAD_REQUEST,
+            "The maps of so large a picture, for so many controls, are too large to be sent to the backend.",
+            "Choose a smaller size, and have it made larger by Enhance; or switch a control off.",
+            _sizes(size),
+        )
+
+
+def _sizes(size: int) -> str:
+    return f"{size} bytes; {PAYLOAD_MAX} pass"
 
 
 def _check_values(kind: str, array: NDArray[Any]) -> None:

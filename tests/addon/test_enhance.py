@@ -186,6 +186,27 @@ def test_what_cannot_be_enhanced_is_said(fake_link: FakeLink) -> None:
     assert fake_link.submitted == {}
 
 
+def test_what_is_too_large_for_the_backends_door_is_said_before_its_pixels_are_read(
+    networks: Path, fake_link: FakeLink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With a door for 100 kB in place of one for a quarter of a gigabyte."""
+    monkeypatch.setattr(module("backend.wire.maps"), "PAYLOAD_MAX", 100_000)
+    monkeypatch.setattr(module("addon.capture.image_pixels"), "read_pixels", lambda image: pytest.fail("it was read"))
+    for is_float, side in ((False, 183), (True, 130)):
+        huge = bpy.data.images.new(f"huge {side}", side, side, float_buffer=is_float)
+        huge.colorspace_settings.name = "Non-Color"  # pyright: ignore[reportAttributeAccessIssue]
+        said = rf"picture of {side} x {side} pixels is too large .*python -m backend enhance FILE"
+        with pytest.raises(RuntimeError, match=said):
+            ops().enhance(image=huge.name)
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(200, 200))
+    out = tmp_path / "out.png"
+    assert module("addon.cli").main(["enhance", str(path), "--by", "2", "--out", str(out)]) == 2 and not out.exists()
+    with pytest.raises(RuntimeError, match=r"maps of so large a picture.* Choose a smaller size"):
+        ops().generate(prompt="a pot", width=128, height=112, controls="depth,normal", camera="Camera")
+    assert not fake_link.submitted
+
+
 def test_the_image_editor_has_a_panel_and_a_menu_entry(networks: Path) -> None:
     shown: list[str] = []
     panel: Any = bpy.types.GRISAILLE_PT_enhance_image  # pyright: ignore[reportAttributeAccessIssue]

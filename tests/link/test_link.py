@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.link.conftest import STAGED, events_until, until
+from tests.link.conftest import ROOT, STAGED, events_until, until
 
 
 def names(events):
@@ -192,3 +192,33 @@ def test_the_wire_and_the_link_load_no_numpy_and_nothing_of_others(link_module):
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_picture_that_is_too_large_for_the_way_back_is_read_from_disk(make_link, request_of, maps):
+    """Nothing is lost, and the connection stays: the next job comes back over it."""
+    link = make_link(program=(str(ROOT / "tests" / "fake_backend.py"), "narrow"))
+    result = link.wait(link.submit(request_of("steps=1 size=3000000"), maps, {}))
+    assert result.png == b"\x89PNG" + b"\x2a" * 3_000_000
+    pid = link.backend_pid
+    events = []
+    assert (
+        link.wait(link.submit(request_of("steps=1 size=10"), maps, {}), events.append).png == b"\x89PNG" + b"\x2a" * 10
+    )
+    assert link.backend_pid == pid and not [event for event in link.poll() if getattr(event, "failure", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("picture", (12_000, 11_000, 3), "The picture of 11000 x 12000 pixels is too large to be sent"),
+        ("normal", (5_000, 5_000, 3), "The maps of so large a picture"),
+    ],
+)
+def test_what_is_too_large_to_be_sent_is_said_before_anything_is(link, wire, request_of, name, shape, said):
+    """The arrays are as large as they say, and take no memory: every pixel is the same one."""
+    dtype = np.uint8 if name == "picture" else np.float32
+    huge = wire.ControlMaps(**{name: np.broadcast_to(np.zeros((), dtype), shape)})
+    failure = link.wait(link.submit(request_of(), huge, {}))
+    assert failure.kind == "bad_request" and failure.message.startswith(said) and failure.hint.endswith(".")
+    assert ("python -m backend enhance" in failure.hint) == (name == "picture")
+    assert link.state.name == "STOPPED", "no backend was started for it"
