@@ -3,22 +3,27 @@
 fp8: e4m3, a scale for each row of the weight and each token, where the card has such products (capability 8.9). int8:
 whole numbers with the same scales, on other cards and on a processor. Both are approximate. Which layers: those of the
 blocks. adaLN's run once a picture, and what goes in and comes out at a net's ends meets no other layer, so they stay.
+
+The weights that they are made of leave the device one by one as that happens. They are wanted again when a picture is
+painted in full: then those of 8 bits are let go, as making them again takes less than copying them to and fro.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from .dequantise import dequantise
 from .modulation import adaln_layers
+from .moves import Mover
 from .place_weights import replace_layer
 from .quantised_linear import LowRankLinear, QuantisedLinear
 
-FP8, INT8 = "fp8", "int8"
+FORMS = FP8, INT8 = "fp8", "int8"
 FP8_MAX = 448.0
 INT8_MAX = 127.0
 INT_MM_ROWS = 17
@@ -114,7 +119,8 @@ def in_eight_bits(net: nn.Module, form: str, kept: EightBits) -> Iterator[None]:
     """While it lasts, the blocks of a net compute in 8 bits; its own layers are back afterwards, also after an error.
 
     kept: what was made of these layers before, and is used again while they are the same. A LoRA's part beside a layer
-    stays as it is: only the layer below it is another.
+    stays as it is: only the layer below it is another. The weights of the net's own layers rest in main memory, now and
+    afterwards, where the device has a memory of its own.
     """
     replaced: list[tuple[str, nn.Module]] = []
     try:
@@ -123,6 +129,8 @@ def in_eight_bits(net: nn.Module, form: str, kept: EightBits) -> Iterator[None]:
             own = net.get_submodule(below)
             replace_layer(net, below, kept.of(own, form))
             replaced.append((below, own))
+            for weight in own_weights(own):
+                kept.mover.send(weight)
         yield
     finally:
         for name, layer in replaced:
@@ -130,34 +138,74 @@ def in_eight_bits(net: nn.Module, form: str, kept: EightBits) -> Iterator[None]:
 
 
 class EightBits:
-    """What was made of layers, while their weights are the same."""
+    """What was made of layers, while their weights are the same: a part that takes room on the device, and may leave.
 
-    def __init__(self) -> None:
+    mover: knows where the weights lie that it is made of.
+    """
+
+    def __init__(self, mover: Mover) -> None:
+        self.mover = mover
         self._made: dict[int, tuple[nn.Module, str, EightBitLinear]] = {}
 
     def of(self, layer: nn.Module, form: str) -> EightBitLinear:
-        """The layer in 8 bits, where its weights are; they must be there."""
+        """The layer in 8 bits, on the device; its own weights need not be there."""
         made = self._made.get(id(layer))
         if made is None or made[0] is not layer or made[1] != form:
-            made = (layer, form, eight_bit_layer(layer, form))
+            made = (layer, form, eight_bit_layer(layer, form, self.mover.copy))
             self._made[id(layer)] = made
         return made[2]
 
     def forget(self) -> None:
-        """Lets go of all: weights are others now."""
+        """Lets go of all: weights are others now, or their room is needed."""
         self._made.clear()
 
+    @property
+    def is_here(self) -> bool:
+        return bool(self._made)
 
-def eight_bit_layer(layer: nn.Module, form: str) -> EightBitLinear:
-    """A packed or ordinary layer -> one of 8 bits, each row of its weight with a scale of its own."""
+    def size(self) -> int:
+        """Bytes of what is made."""
+        return sum(layer.weight8.nbytes + layer.scale.nbytes for _, _, layer in self._made.values())
+
+    def come(self, check: Callable[[], None] = lambda: None) -> None:
+        """Layers are made as they are asked for."""
+
+    def leave(self) -> None:
+        self.forget()
+
+
+def eight_bit_layer(
+    layer: nn.Module, form: str, bring: Callable[[Tensor], Tensor] = lambda tensor: tensor
+) -> EightBitLinear:
+    """A packed or ordinary layer -> one of 8 bits, each row of its weight with a scale of its own.
+
+    bring: gives a weight on the device. The bias is the layer's own, wherever that is.
+    """
     if isinstance(layer, QuantisedLinear):
-        weight = dequantise(layer.packed, layer.type_name)
+        weight = dequantise(bring(layer.packed), layer.type_name)
     else:
         assert isinstance(layer, nn.Linear)
-        weight = layer.weight.detach().float()
+        weight = bring(layer.weight).detach().float()
     weight8, scale = scaled(weight, form)
-    bias = layer.bias
-    return EightBitLinear(weight8, scale, None if bias is None else bias.detach()).eval()
+    return EightBitLinear(weight8, scale, layer.bias).eval()
+
+
+def own_weights(layer: nn.Module) -> list[Tensor]:
+    """What a layer of 8 bits stands in for; the bias they share."""
+    return [layer.packed] if isinstance(layer, QuantisedLinear) else [layer.weight]  # type: ignore[list-item]
+
+
+def made_tensors(net: nn.Module) -> list[Tensor]:
+    """What of a net's tensors is of 8 bits, with the scales: those of `EightBits`, not the net's own."""
+    layers = [layer for layer in net.modules() if isinstance(layer, EightBitLinear)]
+    return [one for layer in layers for one in (layer.weight8, layer.scale)]
+
+
+def product_bytes(net: nn.Module) -> tuple[int, int]:
+    """Of the layers that compute in 8 bits, bytes: made so, and of their own weights that are on no other terms."""
+    layers = [layer.base if isinstance(layer, LowRankLinear) else layer for _, layer in block_layers(net)]
+    made = sum(cast("int", layer.out_features) * (cast("int", layer.in_features) + 4) for layer in layers)
+    return made, sum(weight.nbytes for layer in layers for weight in own_weights(layer))
 
 
 def block_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -85,6 +85,10 @@ class LoraStack:
         self.used = used
         return bool({CLIP, T5} & (before | {net for net, _ in self.replaced}))
 
+    def are_used(self, loras: Sequence[LoraInput]) -> bool:
+        """Whether the model is so already."""
+        return self.used == tuple((_key(lora.path), lora.strength) for lora in loras if lora.strength != 0.0)
+
     @contextmanager
     def off(self) -> Iterator[None]:
         """While it lasts the model is without LoRAs, and its layers may be put in another form."""

@@ -20,7 +20,6 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 from .control_lora import apply_control_lora
 from .controls import control_tokens
 from .cuda_settings import engine_settings
-from .eight_bit import EightBits
 from .load_controlnet import load_controlnet
 from .load_parts import load_part, load_shift
 from .load_t5 import load_t5
@@ -108,7 +107,6 @@ class FluxModel:
     prompts_ahead: list[WeightedText] = field(default_factory=list)
     prompts_kept: int = PROMPTS_KEPT
     controls_kept: int = CONTROLS_KEPT
-    eight_bits: EightBits = field(default_factory=EightBits)
     products: str = ""
 
     def __post_init__(self) -> None:
@@ -123,7 +121,7 @@ class FluxModel:
         Raises `FailureError`.
         """
         before = self.loras.used
-        if self.loras.merges:
+        if self.loras.merges and not self.loras.are_used(loras):
             self.places.use_whole_transformer()
         try:
             speaks_otherwise = self.loras.use(loras)
@@ -139,13 +137,14 @@ class FluxModel:
     def _forget_made(self) -> None:
         """Lets go of what was made of weights that are others now."""
         self.places.adaln.forget()
-        self.eight_bits.forget()
+        self.places.eight_bits.forget()
 
     def place(self, placement: Placement, check: Check = no_check) -> None:
         """Makes the parts lie as another placement says; nothing is read again that a picture has in common with it.
 
         check: called between tensors; ends the change by raising, after which the model is to be thrown away.
         """
+        self._forget_made()
         with self.loras.off():
             self.places.change(placement, check)
             stays = placement.transformer != "streamed" and not placement.encoders_leave

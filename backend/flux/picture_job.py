@@ -19,7 +19,7 @@ from .check_picture import check_not_blank, check_numbers
 from .compiled import NetPass
 from .controls import ControlNetSteering, RestAfterWindow, Steering, passes_of, step_weights, tabulated
 from .denoise import Guides, Negative, denoise
-from .eight_bit import best_form, in_eight_bits
+from .eight_bit import FORMS, best_form
 from .forward import Conditions, Prepared, prepare
 from .joined import Joined, beside, fill_channels
 from .journal import Journal
@@ -182,7 +182,8 @@ class PictureJob:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
         net, places = self.model.transformer.model, self.model.places
         with ExitStack() as stack:
-            stack.enter_context(places.painting())
+            self.model.products = self._products()
+            stack.enter_context(places.painting(self.model.products if self.model.products in FORMS else ""))
             prompts = [self._prepared(one) for one in (self.conditions, self.negative) if one is not None]
             prompt, *away = stack.enter_context(looked_up(net, prompts, places.adaln))
             controls = tabulated(self.steering, stack, places.adaln)
@@ -193,7 +194,6 @@ class PictureJob:
             stack.callback(self.nets.close)
             in_cfg = [step < self.speed.cfg_end * self.steps for step in self.calls.steps]
             negative = Negative(away[0], self.request.true_cfg, in_cfg) if away else None
-            self.model.products = self._use_eight_bits(stack) if self.speed.eight_bit else ""
             self.tokens = denoise(
                 net,
                 self.start(),
@@ -207,13 +207,15 @@ class PictureJob:
             )
         check_numbers(self.tokens)
 
-    def _use_eight_bits(self, stack: ExitStack) -> str:
-        """The transformer's blocks compute in 8 bits until the stack ends; returns how, for the plan."""
+    def _products(self) -> str:
+        """How the transformer's blocks compute in 8 bits, for the plan; one of FORMS where they do."""
+        if not self.speed.eight_bit:
+            return ""
         if self.model.places.streams(TRANSFORMER):
             return "exact: blocks that come one by one are not made 8 bits"
-        form = best_form(self.model.device)
-        stack.enter_context(in_eight_bits(self.model.transformer.model, form, self.model.eight_bits))
-        return form
+        if not self.model.places.placement.eight_bit:
+            return "exact: there is no room for a byte a weight"
+        return best_form(self.model.device)
 
     def _step_cache(self, in_cfg: list[bool]) -> StepCache | None:
         if not self.speed.cache:

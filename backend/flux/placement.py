@@ -23,7 +23,8 @@ class Placement:
     paints. encoders_streamed: T5's blocks come to the device one by one. nets_leave: a ControlNet leaves the device
     when its part of the steps is over. vae_tile: the sides in pixels of the tiles that the VAE decodes and encodes one
     by one, 0 for the whole picture at once. attention: a name of `attention.BACKENDS`, "auto" for the best of the
-    device. compiled: whether the blocks are compiled, in the background, for the jobs after the first.
+    device. eight_bit: whether 8-bit products are made where a Request asks for them; streamed blocks have none.
+    compiled: whether the blocks are compiled, in the background, for the jobs after the first.
     """
 
     transformer: TransformerForm = "packed"
@@ -32,4 +33,5 @@ class Placement:
     nets_leave: bool = False
     vae_tile: int = 0
     attention: str = "auto"
+    eight_bit: bool = True
     compiled: bool = False

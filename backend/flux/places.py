@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .eight_bit import EightBits, in_eight_bits, made_tensors, product_bytes
 from .memory import room_of
 from .modulation import AdalnWeights, own_tensors
 from .moves import Mover, Part, tensors_of
@@ -20,6 +21,7 @@ from .unpacked import UnpackedLayers
 
 TRANSFORMER, VAE, REDUX = "transformer", "vae", "redux"
 ENCODERS = CLIP, T5 = "text_encoder", "text_encoder_2"
+EIGHT_BITS = (TRANSFORMER, "8 bits")
 
 
 @dataclass(eq=False, slots=True)
@@ -37,10 +39,11 @@ class Net:
         own: Callable[[nn.Module], list[Tensor]] = own_tensors if mover.apart else tensors_of
 
         def in_blocks() -> list[Tensor]:
-            return [one for block in blocks_of(net) for one in own(block)]
+            left_out = {id(one) for one in made_tensors(net)}
+            return [one for block in blocks_of(net) for one in own(block) if id(one) not in left_out]
 
         def around() -> list[Tensor]:
-            left_out = {id(one) for one in in_blocks()}
+            left_out = {id(one) for one in (*in_blocks(), *made_tensors(net))}
             return [one for one in own(net) if id(one) not in left_out]
 
         return cls(net, Part(mover, around, keep=keep), Part(mover, in_blocks, keep=keep))
@@ -55,6 +58,8 @@ class Places:
         self.placement = Placement()
         self.adaln = AdalnWeights(self.mover)
         self.residency = Residency(room_of(device))
+        self.eight_bits = EightBits(self.mover)
+        self.residency.add(EIGHT_BITS, self.eight_bits)
         self._nets: dict[Hashable, Net] = {}
         self._parts: dict[Hashable, Part] = {}
         self._unpacked: UnpackedLayers | None = None
@@ -125,7 +130,8 @@ class Places:
         Where encoders leave, they and the transformer are never there together.
         """
         if self.placement.encoders_leave:
-            for other in (TRANSFORMER, (TRANSFORMER, "blocks")) if key in ENCODERS else (*ENCODERS, (T5, "blocks")):
+            of_transformer = (TRANSFORMER, (TRANSFORMER, "blocks"), EIGHT_BITS)
+            for other in of_transformer if key in ENCODERS else (*ENCODERS, (T5, "blocks")):
                 self.residency.leave(other)
         self.residency.use(key, check)
 
@@ -133,7 +139,8 @@ class Places:
         return key in self._nets and self._nets[key].net is net
 
     def use_whole_transformer(self) -> None:
-        """Has all its layers on the device, where it does not stream."""
+        """Has all its layers on the device, as they are in full, where it does not stream."""
+        self.residency.leave(EIGHT_BITS)
         self.use(TRANSFORMER)
         self._use_blocks(TRANSFORMER)
 
@@ -167,14 +174,37 @@ class Places:
             yield
 
     @contextmanager
-    def painting(self) -> Iterator[None]:
-        """The transformer is on the device while this lasts, or what is around its blocks where they stream."""
+    def painting(self, products: str = "") -> Iterator[None]:
+        """The transformer is on the device while this lasts, or what is around its blocks where they stream.
+
+        products: the form of 8-bit products that its blocks compute in, which do not stream; "" for none.
+        """
         self.use(TRANSFORMER)
         with ExitStack() as stack:
             stack.enter_context(self.residency.holding(TRANSFORMER))
+            if products:
+                stack.enter_context(self._in_eight_bits(products))
+            else:
+                self.residency.leave(EIGHT_BITS)
             if not self.streams(TRANSFORMER):
                 stack.enter_context(self.residency.holding((TRANSFORMER, "blocks")))
             yield
+
+    @contextmanager
+    def _in_eight_bits(self, form: str) -> Iterator[None]:
+        transformer = self._nets[TRANSFORMER]
+        made, own = product_bytes(transformer.net)
+        if not self.eight_bits.is_here:
+            # As one comes the other leaves, layer by layer.
+            self.residency.make_room(made - own if transformer.blocks.is_here else made)
+        try:
+            with self.residency.holding(EIGHT_BITS), in_eight_bits(transformer.net, form, self.eight_bits):
+                transformer.blocks.is_here = False  # other tensors than before have to come
+                yield
+        finally:
+            if self.placement.encoders_leave:
+                transformer.blocks.leave()
+            transformer.blocks.is_here = not self.mover.apart
 
     @contextmanager
     def streamed(self, key: Hashable) -> Iterator[None]:

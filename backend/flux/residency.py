@@ -11,7 +11,8 @@ from typing import Protocol
 class Movable(Protocol):
     """A part that lies on the device or rests in main memory."""
 
-    is_here: bool
+    @property
+    def is_here(self) -> bool: ...
 
     def size(self) -> int:
         """Bytes that it takes on the device."""

@@ -56,6 +56,11 @@ class NetShape:
         return 15 * wide + 11 * self.width + 2 * self.head
 
     @property
+    def products(self) -> int:
+        """Weights of the blocks' linear layers, adaLN aside: those that may compute in 8 bits, a byte each."""
+        return (24 * self.double + 12 * self.single) * self.width * self.width
+
+    @property
     def largest_layer(self) -> int:
         """Weights of the largest linear layer: the one that ends a single block."""
         return 5 * self.width * self.width

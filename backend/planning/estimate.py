@@ -46,6 +46,12 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
     always = vae + reference
     transformer = transformer_bytes(sizes, work, placement, machine)
     waiting = 0 if placement.encoders_leave else encoders
+    if work.eight_bit and placement.eight_bit and placement.transformer != "streamed":
+        painting = eight_bit_bytes(sizes, transformer, machine)
+        making = transformer + (sizes.shape.largest_layer * UNPACKING if sizes.shape is not None else 0)
+        transformer = max(transformer, painting)
+    else:
+        painting = making = transformer
     beside_text = 0 if placement.encoders_leave else transformer
     nets_waiting = 0 if placement.nets_leave else nets
     scratch = unpacking_bytes(sizes, size)
@@ -53,7 +59,7 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
         "loading": always + max(waiting + transformer + scratch, encoders),
         "text": always + encoders + beside_text + nets_waiting + text_peak(sizes, work, size),
         "control": always + waiting + transformer + nets + encode_peak(sizes, work, placement, size),
-        "denoising": always + waiting + transformer + nets + scratch + pass_peak(sizes, work, size),
+        "denoising": always + waiting + nets + max(making, painting + scratch + pass_peak(sizes, work, size)),
         "decoding": always + waiting + transformer + nets_waiting + decode_peak(sizes, work, placement, size),
     }
 
@@ -81,6 +87,20 @@ def transformer_bytes(sizes: ModelSizes, work: Work, placement: Placement, machi
         uneven = 1.0 if is_in_format(sizes, machine.itemsize) else UNEVEN
         return int(packed * _share_that_streams(shape, uneven, shape.outside_blocks, shape.weights))
     return int(packed * _share_that_stays(shape, work, machine))
+
+
+def eight_bit_bytes(sizes: ModelSizes, transformer: int, machine: Machine) -> int:
+    """What the transformer takes while its blocks compute in 8 bits. transformer: bytes of all of it otherwise.
+
+    What the 8 bits were made of leaves, where the device has a memory of its own.
+    """
+    shape = sizes.shape
+    if shape is None:
+        return transformer
+    if not machine.has_own_memory:
+        return transformer + shape.products
+    share = shape.products / (shape.weights - shape.modulation)
+    return int(transformer * (1.0 - share)) + shape.products
 
 
 def _share_that_stays(shape: NetShape, work: Work, machine: Machine) -> float:

@@ -22,17 +22,30 @@ UNPACKED_SHARE = 0.25
 
 def rungs(machine: Machine, sizes: ModelSizes, work: Work) -> Iterator[Placement]:
     """All placements for a picture, from the fastest to the smallest, each smaller than those before in some stage."""
-    for form in forms(machine, sizes):
+    for form, eight_bit in forms(machine, sizes, work):
         is_compiled = machine.kind == "cuda" and form != "streamed" and _is_large(sizes)
         for encoders, nets, t5 in COMING if machine.has_own_memory else COMING[:1]:
             if nets and not work.nets:
                 continue
             for tile in tiles(work):
-                yield Placement(form, encoders, t5, nets, tile, compiled=is_compiled)
+                yield Placement(form, encoders, t5, nets, tile, eight_bit=eight_bit, compiled=is_compiled)
 
 
-def forms(machine: Machine, sizes: ModelSizes) -> tuple[TransformerForm, ...]:
-    """Those that make sense: a file in the device's format is unpacked as it is, and shared memory streams nothing."""
+def forms(machine: Machine, sizes: ModelSizes, work: Work) -> list[tuple[TransformerForm, bool]]:
+    """Those that make sense, each with whether it may have 8-bit products.
+
+    A file in the device's format is unpacked as it is, and shared memory streams nothing. 8-bit products are made of
+    packed weights as well as of unpacked ones; where a byte a weight has no room, packed ones compute in full.
+    """
+    found = _forms(machine, sizes)
+    if not work.eight_bit:
+        return [(form, True) for form in found]
+    resident: list[TransformerForm] = [form for form in found if form != "streamed"]
+    streamed: list[TransformerForm] = [form for form in found if form == "streamed"]
+    return [(resident[-1], True), *((form, False) for form in (resident[-1], *streamed))]
+
+
+def _forms(machine: Machine, sizes: ModelSizes) -> tuple[TransformerForm, ...]:
     if machine.has_own_memory:
         return ("unpacked", "streamed") if is_in_format(sizes, machine.itemsize) else ("unpacked", "packed", "streamed")
     if is_in_format(sizes, machine.itemsize):
@@ -81,6 +94,7 @@ def is_below(one: Placement, other: Placement, work: Work) -> bool:
     whole = work.width + work.height
     return (
         forms.index(one.transformer) >= forms.index(other.transformer)
+        and one.eight_bit <= other.eight_bit
         and one.encoders_leave >= other.encoders_leave
         and one.encoders_streamed >= other.encoders_streamed
         and one.nets_leave >= other.nets_leave

@@ -129,6 +129,8 @@ def _memory_line(plan: MemoryPlan) -> str:
     if plan.sizes.number_format and plan.sizes.number_format not in name:
         name = f"{name} {plan.sizes.number_format}"
     words = f"{name}, {plan.placement.transformer}"
+    if plan.work.eight_bit and not plan.placement.eight_bit:
+        words += ", in full and not in 8 bits"
     most, free = plan.most / GB, plan.machine.free / GB
     if not plan.machine.free:
         return f"{words}: {most:.1f} GB at the most."

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..models import ControlChoice, ModelFolder
 from ..wire import GenerationRequest
 from ..wire.request import SOURCES_OF
+from ..wire.speeds import SPEEDS
 
 TOKEN_SIDE = 16
 """Pixels of a FLUX token's side."""
@@ -27,7 +28,7 @@ class Work:
     """width, height: pixels. calls: noise levels that are prepared for. nets: folder of each control's net, in order.
 
     text_tokens: of the prompt. beside: tokens of a picture beside the noisy one. reads_picture: whether the VAE also
-    encodes. lora_bytes: of the files. bits: of a channel.
+    encodes. lora_bytes: of the files. bits: of a channel. eight_bit: whether 8-bit products are asked for.
     """
 
     width: int
@@ -40,6 +41,7 @@ class Work:
     has_reference: bool = False
     lora_bytes: int = 0
     bits: int = 8
+    eight_bit: bool = False
 
     @property
     def pixels(self) -> int:
@@ -76,6 +78,7 @@ class Work:
             request.reference_strength > 0.0,
             lora_bytes,
             request.bit_depth,
+            SPEEDS[request.speed].eight_bit,
         )
 
 

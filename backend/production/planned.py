@@ -27,6 +27,7 @@ HOW = {
     "transformer": {"packed": "with its weights packed", "streamed": "with its weights streamed from main memory"},
     "encoders_leave": {True: "without the text encoders beside it"},
     "encoders_streamed": {True: "with the text encoder read block by block"},
+    "eight_bit": {False: "in full and not in 8 bits"},
     "nets_leave": {True: "with each ControlNet only in its own steps"},
 }
 

@@ -19,16 +19,26 @@ from backend.flux.eight_bit import (
     eight_bit_layer,
     in_eight_bits,
     multiply,
+    own_weights,
     plain_product,
+    product_bytes,
     scaled,
 )
 from backend.flux.lora import LoraInput
 from backend.flux.model import FluxModel
+from backend.flux.placement import Placement
+from backend.flux.places import TRANSFORMER
 from backend.models import ModelFolder
+from backend.models.sizes import model_sizes
+from backend.planning import Machine, Work
+from backend.planning.estimate import eight_bit_bytes, peaks, transformer_bytes
+from backend.wire import GenerationRequest
 from backend.wire.few_steps import FEW_STEPS, HYBRIDS, with_few_steps
+from tests.backend.apart import load_apart
 from tests.backend.diffusers_reference import REQUEST, control_inputs, ours
 from tests.backend.lora_samples import random_ranks, write_lora
 
+BLOCKS = (TRANSFORMER, "blocks")
 ERROR_MAX = {FP8: 0.05, INT8: 0.02}
 """Of a layer with normal weights and inputs, relative; measured: 0.037 and 0.009."""
 
@@ -78,7 +88,7 @@ def test_which_layers(model: FluxModel) -> None:
 def test_the_layers_are_back_also_after_an_error(model: FluxModel) -> None:
     net = model.transformer.model
     before, expected = dict(net.named_modules()), block_layers(net)
-    kept = EightBits()
+    kept = EightBits(model.places.mover)
     with pytest.raises(MemoryError), in_eight_bits(net, INT8, kept):
         inside = {name for name, layer in net.named_modules() if isinstance(layer, EightBitLinear)}
         assert inside == {name for name, _ in expected}
@@ -114,6 +124,65 @@ def test_loras_work_on_top(model: FluxModel, reference: FluxTransformer2DModel, 
     assert float((plain - exact).norm() / exact.norm()) > 2 * error, "the LoRA shows"
     after, _ = ours(model, replace(REQUEST, speed="eight_bit"), [])
     assert torch.equal(after, plain)
+
+
+IN_8_BITS = replace(REQUEST, speed="eight_bit", steps=2)
+
+
+def picture(model: FluxModel, request: GenerationRequest) -> torch.Tensor:
+    return ours(model, request, [])[0]
+
+
+def there_of(model: FluxModel) -> int:
+    """Bytes of the transformer that are on the device, those of 8 bits among them."""
+    where = model.places
+    tensors = [one for key in (TRANSFORMER, BLOCKS) for one in where._parts[key].tensors()]
+    return where.eight_bits.size() + sum(one.nbytes for one in tensors if where.mover.is_here(one))
+
+
+@pytest.mark.parametrize("placement", [Placement(), Placement("unpacked"), Placement("packed", encoders_leave=True)])
+def test_the_weights_they_are_made_of_leave(placement: Placement, model: FluxModel, folder: ModelFolder) -> None:
+    """And come again for a picture in full, for which those of 8 bits leave; all the same numbers."""
+    wanted = {speed: picture(model, replace(IN_8_BITS, speed=speed)) for speed in ("eight_bit", "exact")}
+    mine = load_apart(folder, placement)
+    where, net = mine.places, mine.transformer.model
+    made, own = product_bytes(net)
+    weights = [weight for _, layer in block_layers(net) for weight in own_weights(layer)]
+    for speed in ("eight_bit", "exact", "eight_bit", "eight_bit", "exact"):
+        found = picture(mine, replace(IN_8_BITS, speed=speed))
+        assert torch.equal(found, wanted[speed])
+        assert {where.mover.is_here(weight) for weight in weights} == {speed == "exact"}
+        assert where.eight_bits.size() == (made if speed == "eight_bit" else 0)
+        came = where.mover.came
+        assert torch.equal(picture(mine, replace(IN_8_BITS, speed=speed)), found)
+        assert where.mover.came - came < 0.1 * own, "all that it needs was there"
+    picture(mine, IN_8_BITS)
+    mine.prompts.clear()
+    with torch.inference_mode():
+        mine.encode_prompt("another")
+    assert where.eight_bits.is_here == (not placement.encoders_leave), "the transformer makes room for the encoders"
+
+
+def test_the_plan_counts_what_they_take(folder: ModelFolder) -> None:
+    mine, sizes = load_apart(folder), model_sizes(folder)
+    assert sizes.shape is not None
+    layers = [layer for _, layer in block_layers(mine.transformer.model)]
+    assert sizes.shape.products == sum(layer.in_features * layer.out_features for layer in layers)  # type: ignore[operator]
+    picture(mine, IN_8_BITS)
+    card = Machine("cuda", "a card", 10**9, 10**9, 10**10, 10**10)
+    work = Work(64, 64, calls=2, eight_bit=True)
+    exact = transformer_bytes(sizes, work, Placement(), card)
+    # A toy is in many bits outside its blocks, where the plan takes a file to be in as many throughout.
+    assert 0.85 * there_of(mine) <= eight_bit_bytes(sizes, exact, card) <= 1.2 * there_of(mine)
+    in_full = peaks(card, sizes, replace(work, eight_bit=False), Placement())
+    found = peaks(card, sizes, work, Placement())
+    assert all(found[stage] >= in_full[stage] for stage in ("loading", "text")), "they are made of what was loaded"
+
+
+def test_streamed_blocks_stay_exact_and_it_is_said(model: FluxModel, folder: ModelFolder) -> None:
+    streamed = load_apart(folder, Placement("streamed", encoders_leave=True))
+    assert torch.equal(picture(streamed, IN_8_BITS), picture(model, replace(IN_8_BITS, speed="exact")))
+    assert streamed.plan()["products"].startswith("exact: ") and not streamed.places.eight_bits.is_here
 
 
 @pytest.mark.parametrize("name", HYBRIDS)

@@ -103,6 +103,15 @@ def test_the_first_job_runs_as_it_is_and_the_next_one_compiled(production: Produ
 
 
 @pytest.mark.usefixtures("traced")
+def test_blocks_of_8_bits_are_compiled_as_such(production: Production, running: Running) -> None:
+    """Programs are made for the layers that compute, so 8-bit products have their own."""
+    in_8_bits = replace(REQUEST, speed="eight_bit")
+    assert twice(production, running, REQUEST) == [False, True]
+    assert twice(production, running, in_8_bits) == [False, True]
+    assert paint(production, REQUEST)[0] and paint(production, replace(in_8_bits, seed=5))[0], "both are kept"
+
+
+@pytest.mark.usefixtures("traced")
 def test_loras_ask_for_programs_of_their_own_but_other_strengths_do_not(
     production: Production, running: Running, reference: FluxTransformer2DModel, tmp_path: Path
 ) -> None:

@@ -156,6 +156,26 @@ def test_running_out_in_the_text_stage_streams_the_encoder() -> None:
         assert lower is None or lower.placement.encoders_streamed
 
 
+@pytest.mark.parametrize(
+    ("free", "wanted"),
+    [
+        (47.0, "q8 packed"),
+        (15.6, "q8 packed encoders"),
+        (9.9, "q6 packed encoders, in full"),
+        (3.7, "q4 streamed encoders t5 streamed, in full"),
+    ],
+)
+def test_products_of_8_bits_are_counted(free: float, wanted: str) -> None:
+    """They are made of packed weights, take a byte a weight whatever those take, and stream nowhere."""
+    fast = {"speed": "eight_bit"}
+    name, plan = planned(card(free), PLAIN[1:], fast)
+    in_full = not plan.placement.eight_bit
+    assert said(name, plan) + (", in full" if in_full else "") == wanted
+    assert in_full == ("in full and not in 8 bits" in plan.lines[0])
+    blocks = 8_550_000_000
+    assert in_full or min(plan.peaks["denoising"], plan.peaks["decoding"]) > blocks
+
+
 MACHINES = st.builds(
     lambda kind, free, host: {"cuda": card(free, host), "cpu": cpu(free), "mps": mac(free)}[kind],
     st.sampled_from(["cuda", "cuda", "cuda", "cpu", "mps"]),
@@ -172,19 +192,20 @@ MODELS = st.builds(
 
 def work_on(folder: ModelFolder, side: int, height: int, steps: int, nets: int, bits: int) -> Work:
     folders = [entry.folder for entry in folder.controlnets]
-    return Work(side, height, steps, nets=tuple((folders * 2)[:nets] if folders else ()), reads_picture=True, bits=bits)
+    used = tuple((folders * 2)[:nets] if folders else ())
+    return Work(side, height, steps, nets=used, reads_picture=True, bits=bits, eight_bit=steps % 2 == 0)
 
 
 WORKS = (st.integers(4, 128).map(lambda n: 16 * n), st.integers(4, 128).map(lambda n: 16 * n),
          st.integers(1, 400), st.integers(0, 4), st.sampled_from([8, 16]))  # fmt: skip
 
 
-def rank(plan: MemoryPlan) -> tuple[int, bool, bool, bool, int]:
+def rank(plan: MemoryPlan) -> tuple[int, bool, bool, bool, bool, int]:
     """How far down the ladder it is."""
     placement = plan.placement
     form = ("unpacked", "packed", "streamed").index(placement.transformer)
     coming = placement.encoders_leave, placement.nets_leave, placement.encoders_streamed
-    return form, *coming, -(placement.vae_tile or 10_000)
+    return form, not placement.eight_bit, *coming, -(placement.vae_tile or 10_000)
 
 
 @given(MACHINES, MODELS, *WORKS)
