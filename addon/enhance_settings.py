@@ -30,7 +30,7 @@ def network_names() -> list[str]:
 
 
 def _network_items(settings: GrisailleEnhancement, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
-    items = [(AUTO, "The First There Is", f"Of those in the folder {FOLDER} of the models folder")]
+    items = [(AUTO, "Automatic", f"The first of its kind in the folder {FOLDER} of the models folder")]
     chosen = {settings.network_name, settings.face_network_name} - {""}
     names = network_names()
     items += [(name, name, f"The file {name} in {FOLDER}") for name in names]
@@ -117,7 +117,7 @@ class GrisailleEnhancement(bpy.types.PropertyGroup):
         set=_SET_FACE,
     )
     fidelity: bpy.props.FloatProperty(
-        name="Fidelity",
+        name="Face Fidelity",
         description="0 for the face that the network makes, 1 for the face as it was",
         default=0.5,
         min=0.0,

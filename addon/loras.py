@@ -44,6 +44,7 @@ class GrisailleLora(bpy.types.PropertyGroup):
         soft_min=0.0,
         soft_max=1.5,
         step=5,
+        precision=3,
     )
     few_steps: bpy.props.StringProperty(
         name="Few Steps", description="Which of the LoRAs that paint in few steps this is; empty for another one"

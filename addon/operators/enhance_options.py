@@ -37,7 +37,9 @@ class EnhanceOptions:
     faces: bpy.props.BoolProperty(name="Faces", description="Find faces and restore them", options={"SKIP_SAVE"})
     face_network: bpy.props.StringProperty(name="Face Network", options={"SKIP_SAVE"})
     fidelity: bpy.props.FloatProperty(
-        name="Fidelity", description="1 for the face as it was, 0 for what the network makes", options={"SKIP_SAVE"}
+        name="Face Fidelity",
+        description="1 for the face as it was, 0 for what the network makes",
+        options={"SKIP_SAVE"},
     )
     finish: bpy.props.StringProperty(
         name="Finish",

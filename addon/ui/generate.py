@@ -38,7 +38,7 @@ class GRISAILLE_PT_generate(bpy.types.Panel):
 def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.GrisailleSettings) -> None:
     layout.prop(chosen, "model")
     if is_shipped(settings.preferences.models_folder(), settings.chosen_model(chosen)):
-        _note(layout, "Knows only simple things")
+        text.note(layout, "Knows only simple things")
     layout.prop(chosen, "source")
     layout.prop(chosen, "size_mode")
     if chosen.size_mode == "CUSTOM":
@@ -47,7 +47,7 @@ def _draw_view(layout: Any, context: bpy.types.Context, chosen: settings.Grisail
         sides.prop(chosen, "height")
     view = jobs.find_view(context)
     wanted = settings.wanted_size(chosen, context.scene, view[1] if view else None)
-    _note(layout, settings.describe_size(wanted))
+    text.note(layout, settings.describe_size(wanted))
     _draw_start(layout, chosen)
 
 
@@ -68,14 +68,6 @@ def _draw_picture(layout: Any, chosen: settings.GrisailleSettings) -> None:
         layout.prop(chosen, "strength", slider=True)
 
 
-def _note(layout: Any, words: str) -> None:
-    """A quiet line under a setting."""
-    row = layout.row()
-    row.active = False
-    row.alignment = "RIGHT"
-    row.label(text=words)
-
-
 def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:
     row = layout.row(align=True)
     row.prop(chosen, "seed")
@@ -84,7 +76,7 @@ def _draw_numbers(layout: Any, chosen: settings.GrisailleSettings) -> None:
     layout.prop(chosen, "guidance")
     if chosen.negative_prompt.strip():
         layout.prop(chosen, "true_cfg")
-        _note(layout, "The negative prompt doubles the time")
+        text.note(layout, "The negative prompt doubles the time")
     layout.prop(chosen, "sampler")
     layout.prop(chosen, "schedule")
     layout.prop(chosen, "speed")

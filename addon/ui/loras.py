@@ -37,8 +37,7 @@ class GRISAILLE_PT_loras(bpy.types.Panel):
         column = layout.column(align=True)
         for item in chosen.loras:
             _draw_lora(column, item, item.name in names)
-        for item in chosen.loras:
-            _draw_few_steps(layout, context, chosen, item)
+            _draw_few_steps(column, context, chosen, item)
         if names:
             layout.menu("GRISAILLE_MT_loras", icon="ADD")
         else:
@@ -50,9 +49,11 @@ def _available(chosen: settings.GrisailleSettings) -> list[str]:
 
 
 def _draw_lora(layout: Any, item: Any, is_there: bool) -> None:
-    row = layout.row(align=True)
-    row.alert = not is_there
-    row.prop(item, "use", text=item.name if is_there else f"{item.name} (missing)", translate=False)
+    # Their names are long, and often tell them apart at the end only.
+    parts = layout.split(factor=0.62, align=True)
+    parts.alert = not is_there
+    parts.prop(item, "use", text=item.name if is_there else f"{item.name} (missing)", translate=False)
+    row = parts.row(align=True)
     strength = row.row(align=True)
     strength.active = item.use
     strength.prop(item, "strength", text="", slider=True)

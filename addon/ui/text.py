@@ -22,9 +22,11 @@ STAGES = {
     "control": "Reading the controls",
     "denoising": "Painting",
     "decoding": "Developing the picture",
-    "enhancing": "Enhancing the picture",
+    "enhancing": "Enhancing",
     "saving": "Saving",
 }
+COUNTED = {"denoising": "step", "enhancing": "part"}
+"""What a stage counts."""
 
 
 def paragraph(layout: Any, context: bpy.types.Context, text: str, icon: str = "NONE", buttons: int = 0) -> None:
@@ -43,13 +45,21 @@ def paragraph(layout: Any, context: bpy.types.Context, text: str, icon: str = "N
         icon = "BLANK1" if icon != "NONE" else "NONE"
 
 
+def note(layout: Any, words: str) -> None:
+    """A quiet line under a setting."""
+    row = layout.row()
+    row.active = False
+    row.alignment = "RIGHT"
+    row.label(text=words)
+
+
 def progress_words(progress: Progress | None) -> str:
     """What a job is at: "Painting, step 3 of 20, 40 s left"."""
     if progress is None:
         return STAGES["waiting"]
     words = STAGES.get(progress.stage, progress.stage.capitalize())
-    if progress.steps and progress.stage == "denoising":
-        words = f"{words}, step {progress.step} of {progress.steps}"
+    if progress.steps and progress.stage in COUNTED:
+        words = f"{words}, {COUNTED[progress.stage]} {progress.step} of {progress.steps}"
     return words if progress.seconds_left is None else f"{words}, {time_words(progress.seconds_left)} left"
 
 

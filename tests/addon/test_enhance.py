@@ -207,11 +207,39 @@ def test_what_is_too_large_for_the_backends_door_is_said_before_its_pixels_are_r
     assert not fake_link.submitted
 
 
-def test_the_image_editor_has_a_panel_and_a_menu_entry(networks: Path) -> None:
+def in_the_image_editor(shown_image: bpy.types.Image | None = None) -> list[str]:
+    """What the panel there shows; `drawn` leaves no image in an editor."""
     shown: list[str] = []
     panel: Any = bpy.types.GRISAILLE_PT_enhance_image  # pyright: ignore[reportAttributeAccessIssue]
-    panel.draw(SimpleNamespace(layout=Layout(shown)), bpy.context)
-    assert {"prop:scale", "prop:network", "op:grisaille.enhance"} <= set(shown)
+    context = SimpleNamespace(
+        scene=scene(), space_data=SimpleNamespace(image=shown_image), preferences=bpy.context.preferences, region=None
+    )
+    panel.draw(SimpleNamespace(layout=Layout(shown)), context)
+    return shown
+
+
+def test_the_size_that_comes_out_is_told(networks: Path) -> None:
+    chosen = scene().grisaille_enhancement
+    chosen.scale = 4.0
+    assert "7680 x 4352 px" in drawn("enhance"), "1920 x 1080 becomes multiples of 16 first"
+    wall = image("wall", colours(60, 80))
+    assert "320 x 240 px" in in_the_image_editor(wall)
+    chosen.scale = 1.0
+    shown = in_the_image_editor(wall)
+    assert not any(text.endswith(" px") for text in shown) and "stays as it is" in " ".join(shown)
+    chosen.finish = "crisp"
+    assert "stays as it is" not in " ".join(in_the_image_editor(wall))
+
+
+def test_detail_asks_for_words_where_it_is(networks: Path) -> None:
+    """The prompt is in another editor's panel."""
+    assert "prop:prompt" not in in_the_image_editor()
+    scene().grisaille_enhancement.detail = 0.3
+    assert "prop:prompt" in in_the_image_editor()
+
+
+def test_the_image_editor_has_a_panel_and_a_menu_entry(networks: Path) -> None:
+    assert {"prop:scale", "prop:network", "op:grisaille.enhance"} <= set(in_the_image_editor())
     entries = bpy.types.IMAGE_MT_image._dyn_ui_initialize()  # pyright: ignore[reportAttributeAccessIssue]
     assert any(entry.__name__ == "draw_in_image_menu" for entry in entries)
 
