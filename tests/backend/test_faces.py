@@ -4,6 +4,7 @@ are there: put GFPGANv1.4.pth into a folder and name that in GRISAILLE_UPSCALERS
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +14,16 @@ import skimage
 import torch
 from PIL import Image
 
+from backend.__main__ import main
 from backend.enhance.align import FACE_SIDE, TEMPLATE, face_mask, inverse, moved, scale_of, similarity, warp
 from backend.enhance.detect_faces import Face, FaceDetector
 from backend.enhance.faces import look, restore_faces
 from backend.enhance.networks import Network, load_network
-from backend.wire import FailureError, FailureKind
+from backend.outputs import read_request
+from backend.production import Production
+from backend.wire import ControlMaps, Enhancement, FailureError, FailureKind, GenerationRequest, Progress
 from tests.backend.enhance_samples import small_network
+from tests.backend.samples import made, pixels, run
 
 GREY = (104, 110, 116)
 FACE = np.s_[70:160, 185:265]
@@ -247,8 +252,8 @@ def test_cancelling_ends_it_between_faces(crowd: np.ndarray, detector: FaceDetec
 
 
 @pytest.fixture(scope="module")
-def gfpgan(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    """GFPGAN of full size with random weights, read from a file as a user has it."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with GFPGAN of full size and random weights, in a file as a user has it."""
     from spandrel.architectures.GFPGAN import GFPGAN
 
     torch.manual_seed(0)
@@ -256,10 +261,15 @@ def gfpgan(tmp_path_factory: pytest.TempPathFactory) -> Network:
         out_size=512, num_style_feat=512, channel_multiplier=2, decoder_load_path=None, fix_decoder=False, num_mlp=8,
         input_is_latent=True, different_w=True, narrow=1, sft_half=True,
     )  # fmt: skip
-    path = tmp_path_factory.mktemp("gfpgan") / "GFPGANv1.4.pth"
+    path = tmp_path_factory.mktemp("faces") / "upscalers" / "GFPGANv1.4.pth"
+    path.parent.mkdir()
     torch.save({"params_ema": net.state_dict()}, path)
-    del net
-    return load_network(path)
+    return path.parent.parent
+
+
+@pytest.fixture(scope="module")
+def gfpgan(folder: Path) -> Network:
+    return load_network(folder / "upscalers" / "GFPGANv1.4.pth")
 
 
 def test_gfpgan_itself_runs_and_gives_the_same_bytes_again(
@@ -274,6 +284,47 @@ def test_gfpgan_itself_runs_and_gives_the_same_bytes_again(
     assert torch.equal(torch.random.get_rng_state(), state), "and nobody else's"
     changed = (done != picture).any(2)
     assert changed[70:160, 185:265].mean() > 0.9 and not changed[250:].any() and not changed[:, :120].any()
+
+
+FACES = GenerationRequest("", width=512, height=512, task="enhance", enhancement=Enhancement(faces=True, fidelity=0.2))
+
+
+def test_production_restores_the_faces_of_a_picture(
+    astronaut: Image.Image, detector: FaceDetector, gfpgan: Network, folder: Path
+) -> None:
+    picture = np.asarray(astronaut)
+    told: list[Progress] = []
+    result = made(run(Production(folder, "cpu"), FACES, ControlMaps(picture=picture), on_progress=told.append))
+    assert np.array_equal(pixels(result.png), restore_faces(picture, detector.find(picture), gfpgan, fidelity=0.2))
+    assert result.plan["networks"] == {"face": "GFPGANv1.4"} and "One face was restored." in result.plan["note"]
+    assert (told[-2].stage, told[-2].step, told[-2].steps) == ("enhancing", 1, 1)
+
+
+def test_production_leaves_a_picture_without_faces_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.asarray(Image.open(Path(skimage.__file__).parent / "data" / "coffee.png").convert("RGB"))
+    request = replace(FACES, width=picture.shape[1], height=picture.shape[0])
+    # A network that is not needed is not loaded.
+    monkeypatch.setattr("backend.enhance.networks.load_network", lambda *_: pytest.fail("it was loaded"))
+    result = made(run(Production(folder, "cpu"), request, ControlMaps(picture=picture)))
+    assert np.array_equal(pixels(result.png), picture) and "No face was found." in result.plan["note"]
+
+
+def test_the_command_restores_the_faces_in_a_file(
+    astronaut: Image.Image, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "a.png", tmp_path / "b.png"
+    astronaut.save(source)
+    words = ["enhance", str(source), "--out", str(out), "--models", str(folder), "--device", "cpu", "--faces"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--face-network", "GFPGANv1.4", "--fidelity", "0.2"])
+    assert stop.value.code == 0
+    changed = (pixels(out.read_bytes()) != np.asarray(astronaut)).any(2)
+    assert changed[FACE].mean() > 0.9 and not changed[250:].any() and not changed[:, :120].any()
+    wanted = read_request(out).request.enhancement
+    assert wanted == Enhancement(faces=True, face_network="GFPGANv1.4", fidelity=0.2)
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--face-network", "CodeFormer"])
+    assert stop.value.code == 1 and "no network called 'CodeFormer'" in capsys.readouterr().err
 
 
 def _real(names: tuple[str, ...]) -> Path | None:
