@@ -86,8 +86,8 @@ def read_state(run: Run) -> dict[str, Any]:
 
 def describe_machine(device: str) -> dict[str, str]:
     """date, device and versions."""
+    from ..flux.device import choose_device
     from ..flux.memory import device_name
-    from ..flux.model import choose_device
 
     found = {name: version(name) for name in VERSIONS}
     name = device_name(choose_device(device)[0])
@@ -102,8 +102,8 @@ def measured(run: Run, name: str, keep: Callable[[dict[str, Any]], None] = lambd
     """
     import torch
 
+    from ..flux.device import choose_device, without_gradients
     from ..flux.memory import release
-    from ..flux.model import choose_device, without_gradients
     from .parts import PARTS, Bench, NotHereError, Values
     from .sizes import SIZES
 

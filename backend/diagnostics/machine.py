@@ -84,7 +84,7 @@ def device(name: str) -> Finding:
     """Whether the device computes, and whether it is the one that should be expected."""
     import torch
 
-    from ..flux.model import choose_device
+    from ..flux.device import choose_device
 
     with _without_warnings():
         chosen, dtype = choose_device(name)
@@ -110,7 +110,7 @@ def memory(name: str) -> Finding:
     import psutil
     import torch
 
-    from ..flux.model import choose_device
+    from ..flux.device import choose_device
 
     host = psutil.virtual_memory()
     values = {"host_free": host.available, "host_total": host.total}
@@ -130,7 +130,7 @@ def memory(name: str) -> Finding:
 def attention(name: str) -> Finding:
     """Which ways to compute attention run on the device, and which one pictures are painted with."""
     from ..flux.attention import PLAIN, choose_attention, usable_attention
-    from ..flux.model import choose_device
+    from ..flux.device import choose_device
 
     with _without_warnings():
         chosen, dtype = choose_device(name)

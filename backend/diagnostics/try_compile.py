@@ -10,7 +10,7 @@ from .tries import answer, question
 def main() -> None:
     import torch
 
-    from ..flux.model import choose_device
+    from ..flux.device import choose_device
 
     device, dtype = choose_device(question()["device"])
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +18,6 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Tokenizer
 
 from .control_lora import apply_control_lora
 from .controls import control_tokens
-from .cuda_settings import engine_settings
 from .load_controlnet import load_controlnet
 from .load_parts import load_part, load_shift
 from .load_t5 import load_t5
@@ -51,13 +49,6 @@ PROMPTS_KEPT = 8
 CONTROLS_KEPT = 12
 PROMPTS_KEPT_MAX, CONTROLS_KEPT_MAX = 128, 256
 """Of a batch. A prompt takes 4 MB, the latents of a control for 1024 x 1024 pixels half of one."""
-
-
-@contextmanager
-def without_gradients() -> Iterator[None]:
-    """Everything here runs inside `with without_gradients():`, loading too; with the engine's settings of torch."""
-    with torch.inference_mode(), engine_settings():
-        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,15 +217,6 @@ class FluxModel:
             **({"loras": loras} if (loras := self.loras.plan()) else {}),
             **({"products": self.products} if self.products else {}),
         }
-
-
-def choose_device(name: str) -> tuple[torch.device, torch.dtype]:
-    """ "auto", or a torch device's name -> the device, and the dtype to compute in on it."""
-    if name == "auto":
-        has_mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    device = torch.device(name)
-    return device, torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
 def load_model(

@@ -84,7 +84,7 @@ def enhanced(
     make_room: called before a network is loaded, to let go of a larger one. reference: where colours are to go. detail:
     what paints it, where the Request's enhancement asks for any.
     """
-    from ..flux.model import without_gradients
+    from ..flux.device import without_gradients
 
     request, wanted = order.request, order.request.enhancement
     assert wanted is not None

@@ -19,8 +19,8 @@ def machine_of(device: str) -> Machine:
     if device == "cpu":
         return Machine("cpu", "", host.total, free, host.total, host.available)
     prepare_libraries()
+    from ..flux.device import choose_device
     from ..flux.memory import card_memory, card_name
-    from ..flux.model import choose_device
 
     chosen, _ = choose_device(device)
     total, on_card = card_memory(chosen)
@@ -35,8 +35,8 @@ def numbers_of(device: str, job: Job) -> dict[str, str]:
         return {"device": "cpu", "dtype": "float32"}
     job.tell("loading")
     prepare_libraries()
+    from ..flux.device import choose_device
     from ..flux.memory import device_name
-    from ..flux.model import choose_device
 
     chosen, dtype = choose_device(device)
     return {"device": device_name(chosen), "dtype": str(dtype)}

@@ -39,7 +39,7 @@ class ModelKeeper:
     @property
     def device(self) -> torch.device:
         """What computes."""
-        from ..flux.model import choose_device
+        from ..flux.device import choose_device
 
         return choose_device(self._device)[0]
 
@@ -51,8 +51,8 @@ class ModelKeeper:
         with job.stage("loading"):
             prepare_libraries()
             # torch and diffusers take seconds to import, so a process that only waits never does.
+            from ..flux.device import without_gradients
             from ..flux.memory import reset_peak
-            from ..flux.model import without_gradients
             from ..flux.text import WeightedText
 
             with without_gradients():
@@ -101,7 +101,8 @@ class ModelKeeper:
 
     def _model(self, folder: ModelFolder, placement: Placement, job: Job) -> FluxModel:
         """The model, loaded now or still there from the last job; loaded again when a file of it has changed."""
-        from ..flux.model import choose_device, load_model
+        from ..flux.device import choose_device
+        from ..flux.model import load_model
 
         device, dtype = choose_device(self._device)
         key = (folder, fingerprint(folder.files()), device)

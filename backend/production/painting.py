@@ -56,8 +56,8 @@ def paint(
     pictures: the controls', of the Request's size. words: what is read in the place of the Request's own. so_far: what
     an attempt before this one finished; written to as this one goes on.
     """
+    from ..flux.device import without_gradients
     from ..flux.journal import Journal
-    from ..flux.model import without_gradients
     from ..flux.picture_job import PictureJob
 
     for one in order.passes[so_far.passes :]:

@@ -121,7 +121,8 @@ def test_sixteen_bits_are_real_and_eight_are_what_they_were(
 
 
 def test_sixteen_bits_are_real_where_the_model_computes_in_fewer(folder: ModelFolder) -> None:
-    from backend.flux.model import choose_device, load_model, without_gradients
+    from backend.flux.device import choose_device, without_gradients
+    from backend.flux.model import load_model
     from backend.flux.picture_job import PictureJob
     from backend.production import model_files
 

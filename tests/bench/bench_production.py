@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from backend.flux.model import without_gradients
+from backend.flux.device import without_gradients
 from backend.flux.picture_job import PictureJob
 from backend.models import choose_nets, find_model
 from backend.production import Production
