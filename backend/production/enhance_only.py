@@ -5,11 +5,13 @@ from __future__ import annotations
 from ..wire import ControlMaps, GenerationResult
 from .enhancing import enhanced, plan_of_networks
 from .finished import finished
-from .forecast import Expected, Forecast
+from .forecast import Forecast
 from .job import Job
 from .keeping import EnhanceOrder, Kept
 from .machine import prepare_libraries
 from .model_keeper import ModelKeeper, fingerprint
+from .passes import Pass
+from .stage_times import Loaded, RunClass
 
 
 def enhanced_picture(
@@ -28,11 +30,14 @@ def _made(
     order: EnhanceOrder, maps: ControlMaps, device_name: str, kept: Kept, keeper: ModelKeeper, job: Job
 ) -> GenerationResult:
     assert maps.picture is not None  # `check_source`
-    job.forecast = Forecast([Expected("loading"), Expected("enhancing"), Expected("saving")])
+    # Without a model: what takes the time are the networks.
+    names = "+".join(sorted(path.stem for path in order.networks.values())) or "finish"
+    run, passes, loaded = RunClass.of(order.request, names, device_name), [Pass(order.request)], Loaded(False, True, 0)
+    job.forecast = Forecast(kept.times.expected(run, passes, loaded))
     with job.stage("loading"):
         prepare_libraries()
+        from ..flux.device import choose_device
         from ..flux.memory import reset_peak
-        from ..flux.model import choose_device
 
         files_before = fingerprint(order.files())
         device = choose_device(device_name)[0]
@@ -41,6 +46,7 @@ def _made(
     pixels = enhanced(maps.picture, order, device, job, keeper.make_room, maps.reference)
     plan |= {"note": job.note} if job.note else {}
     result, found = finished(order, pixels, plan, device, kept, job)
+    kept.times.learn(run, passes, loaded, job.timings, job.step_unit)
     if fingerprint(order.files()) == files_before:
         kept.keep(order, result, found)
     return result

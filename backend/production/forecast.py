@@ -26,7 +26,8 @@ PRIOR_STEPS = 2
 class Expected:
     """One stage of a run. seconds: what it is expected to take, None where nothing was learned of it.
 
-    share: of the work of all stages of this name, for a run that goes through them several times; 0..1.
+    share: of the work of all stages of this name, for a run that goes through them several times; above 1 for a stage
+    that is known to take more than its name says.
     """
 
     stage: str

@@ -103,6 +103,18 @@ def test_a_picture_that_is_there_gets_detail_with_its_alpha_left(engine: Product
     assert result.plan["model"] == "random-weights" and result.plan["prompt"]
 
 
+def test_the_time_that_detail_takes_is_learned(folder: Path, tmp_path: Path) -> None:
+    told: list[list[Progress]] = []
+    for seed in range(2):
+        told.append([])
+        made(run(Production(folder, "cpu", cache_folder=tmp_path), replace(DETAIL, seed=seed), None, told[-1].append))
+        fractions = [one.fraction for one in told[-1]]
+        assert fractions == sorted(fractions) and fractions[-1] < 1.0
+    assert told[0][0].seconds_left is None and all(one.seconds_left is not None for one in told[1])
+    took = [made(run(Production(folder, "cpu", cache_folder=tmp_path), one)) for one in (plain(DETAIL), plain(DETAIL))]
+    assert took[1].plan["from_cache"], "what was learned of one is not taken for the other"
+
+
 def test_at_its_own_size_only_detail_is_painted(engine: Production) -> None:
     request = replace(ENHANCE, enhancement=Enhancement(1.0, detail=0.3))
     result = made(run(engine, request, ControlMaps(picture=painted(50, 70))))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from tests.backend.samples import failed, made, pixels, run
 
 REQUEST = GenerationRequest("a red ball", width=64, height=96, steps=1, model="random-weights")
 TWICE = replace(REQUEST, enhancement=Enhancement(2.0))
+ROOT = Path(__file__).resolve().parent.parent.parent
 ENHANCE = GenerationRequest("", width=40, height=30, task="enhance", enhancement=Enhancement(2.0))
 
 
@@ -164,6 +167,41 @@ def test_the_command_enhances_a_file(folder: Path, tmp_path: Path, ending: str) 
         png = read_picture(_as_png(source, folder, tmp_path)).astype(np.float32)[:, 44:] / 255.0
         same = found[:, 44:] / (1.0 if ending == ".exr" else 255.0)
         assert np.abs(same - png).max() < 0.003
+
+
+def test_enhancing_a_picture_loads_nothing_of_the_model(folder: Path, tmp_path: Path) -> None:
+    """diffusers and transformers take seconds to import."""
+    (tmp_path / "a.png").write_bytes(encode_png(picture(3), {}))
+    words = ["enhance", str(tmp_path / "a.png"), "--by", "2", "--models", str(folder), "--device"]
+    code = f"""
+import sys
+from backend.__main__ import main
+try:
+    main({words!r} + [sys.argv[1]])
+except SystemExit as stop:
+    assert stop.code == 0, stop.code
+loaded = [name for name in ("diffusers", "transformers", "backend.flux.model") if name in sys.modules]
+assert not loaded, loaded
+"""
+    for device in ("cpu", "auto"):
+        subprocess.run([sys.executable, "-c", code, device], cwd=ROOT, check=True)
+
+
+def test_enhancing_learns_how_long_it_takes(folder: Path, tmp_path: Path) -> None:
+    told: list[list[Progress]] = []
+    for seed in range(2):
+        production = Production(folder, "cpu", cache_folder=tmp_path)
+        told.append([])
+        maps = ControlMaps(picture=picture(size=(40 + seed, 30)))
+        made(run(production, replace(ENHANCE, width=40 + seed, seed=seed), maps, on_progress=told[-1].append))
+    first, second = told
+    assert first[0].seconds_left is None
+    assert all(one.seconds_left is not None for one in second), "also in a process that has enhanced none"
+    other = replace(ENHANCE, enhancement=Enhancement(1.0, finish="film"))
+    told.append([])
+    production = Production(folder, "cpu", cache_folder=tmp_path)
+    made(run(production, other, ControlMaps(picture=picture()), on_progress=told[-1].append))
+    assert told[-1][0].seconds_left is None, "other work, of which nothing is known"
 
 
 def _as_png(source: Path, folder: Path, tmp_path: Path) -> Path:
