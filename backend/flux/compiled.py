@@ -32,8 +32,7 @@ BACKEND: Any = "inductor"
 ROWS = 32
 """adaLN's tables end at a multiple of this, so that other numbers of steps do not ask for other programs."""
 MODES = {"cuda": "max-autotune-no-cudagraphs"}
-"""torch.compile's, by device; its default elsewhere. CUDA graphs are not among them: torch keeps them by thread, and a
-program's thread is not the job's."""
+"""torch.compile's, by device; its default elsewhere. CUDA graphs are made of a net's whole calls (`graphs`)."""
 KINDS_KEPT = 48
 """Programs that are kept: about eight sizes of picture with a ControlNet."""
 
@@ -87,13 +86,30 @@ class CompiledBlocks:
             self._programs[key] = self._programs.pop(key)  # used last
         try:
             for block, key in blocks:
-                block.forward = partial(_call, self._programs[key], block)
+                block.forward = partial(self._run, self._programs[key], block)
             # Should something differ that the key does not know of, the block runs as it is: a job never compiles.
             with torch.compiler.set_stance("eager_on_recompile"):
                 yield True
         finally:
             for block, _ in blocks:
                 block.__dict__.pop("forward", None)
+
+    def _run(self, program: Callable[..., Any], block: nn.Module, **inputs: Any) -> Any:
+        """A block's forward by its program; as it is from where on a program has failed."""
+        if not self.trouble:
+            try:
+                return _call(program, block, **inputs)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # as in `_make`
+                if inputs["hidden_states"].is_cuda and torch.cuda.is_current_stream_capturing():
+                    raise  # what cannot be recorded may well run
+                self._give_up(error)
+        return type(block).forward(block, **inputs)
+
+    def _give_up(self, error: BaseException) -> None:
+        self.trouble = _said(error)
+        log.warning("Pictures are painted without torch.compile, slower: %s", self.trouble)
 
     @property
     def is_busy(self) -> bool:
@@ -132,8 +148,7 @@ class CompiledBlocks:
                 log.info("no memory to compile in, left for a later picture")
                 return
             except Exception as error:  # compilers, drivers and linkers each fail in their own way
-                self.trouble = _said(error)
-                log.warning("Pictures are painted without torch.compile, slower: %s", self.trouble)
+                self._give_up(error)
                 return
             while len(self._programs) >= KINDS_KEPT:
                 self._programs.pop(next(iter(self._programs)))

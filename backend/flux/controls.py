@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .compiled import NetPass
 from .forward import Conditions, Prepared, Residuals, controlnet_residuals, prepare
+from .graphs import NetCalls
 from .latents import pack
 from .modulation import AdalnWeights, looked_up
 
@@ -44,7 +45,8 @@ def step_weights(strength: float, start: float, end: float, steps: int) -> list[
 class ControlNetSteering:
     """One control picture given to one net. Several of these may share a net.
 
-    arrive: sees to it that the net's blocks are where it computes; called in each call in which they are asked.
+    arrive: sees to it that the net's blocks are where it computes; called in each call in which they are asked. calls:
+    how the net is called.
     """
 
     net: FluxControlNetModel
@@ -52,6 +54,7 @@ class ControlNetSteering:
     prepared: Prepared
     weights: list[float]
     arrive: Callable[[], None] = field(default=lambda: None)
+    calls: NetCalls = field(default_factory=NetCalls)
 
     @classmethod
     def of(
@@ -67,7 +70,8 @@ class ControlNetSteering:
         if weight == 0.0:
             return None
         self.arrive()
-        return controlnet_residuals(self.net, latents, self.condition, self.prepared, call, weight)
+        told = self.condition, self.prepared, call, weight
+        return self.calls.residuals(controlnet_residuals, self.net, latents, *told)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

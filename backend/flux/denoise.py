@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor
 
 from .controls import Steering, summed_residuals
 from .forward import Prepared, transformer_velocity
+from .graphs import NetCalls
 from .joined import Joined
 from .journal import Journal
 from .samplers import Callback, Sampler, StepNoise
@@ -34,7 +35,7 @@ class Guides:
     """What leads the picture: the prompt, a negative one, controls, the picture it starts from, and what is beside it.
 
     negative: for true classifier-free guidance, a second pass in each call, steered by what the controls made of the
-    prompt, as in diffusers. joined: given to the transformer, not to the controls.
+    prompt, as in diffusers. joined: given to the transformer, not to the controls. calls: how the net is called.
     """
 
     prompt: Prepared
@@ -42,6 +43,7 @@ class Guides:
     controls: Sequence[Steering]
     source: Source | None
     joined: Joined
+    calls: NetCalls = field(default_factory=NetCalls)
 
 
 def denoise(
@@ -63,16 +65,16 @@ def denoise(
     out.
     """
     dtype = guides.prompt.text.dtype
-    negative = guides.negative
+    negative, velocity_of = guides.negative, guides.calls.velocity
 
     def model(x: Tensor, call: int) -> Tensor:
         x = x.to(dtype)
         residuals = summed_residuals(guides.controls, x, call)
         given, tokens = guides.joined.around(x), x.shape[1]
-        velocity = transformer_velocity(net, given, guides.prompt, call, residuals)[:, :tokens]
+        velocity = velocity_of(transformer_velocity, net, given, guides.prompt, call, residuals)[:, :tokens]
         if negative is None or not negative.acts(call):
             return velocity
-        away = transformer_velocity(net, given, negative.prepared, call, residuals)[:, :tokens]
+        away = velocity_of(transformer_velocity, net, given, negative.prepared, call, residuals)[:, :tokens]
         return away + negative.scale * (velocity - away)
 
     calls = sampler.calls(sigmas)

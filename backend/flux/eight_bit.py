@@ -202,7 +202,7 @@ def made_tensors(net: nn.Module) -> list[Tensor]:
 
 
 def product_bytes(net: nn.Module) -> tuple[int, int]:
-    """Of the layers that compute in 8 bits, bytes: made so, and of their own weights that are on no other terms."""
+    """Of the layers that compute in 8 bits, bytes: what they take so, and what their own weights take."""
     layers = [layer.base if isinstance(layer, LowRankLinear) else layer for _, layer in block_layers(net)]
     made = sum(cast("int", layer.out_features) * (cast("int", layer.in_features) + 4) for layer in layers)
     return made, sum(weight.nbytes for layer in layers for weight in own_weights(layer))

@@ -147,5 +147,9 @@ def controlnet_residuals(
             hidden_states=image, encoder_hidden_states=text, temb=modulation, image_rotary_emb=prepared.rotary
         )
         single.append(output(image) * weight)
-    # The nets that read pixels by themselves are those whose residuals take turns.
-    return Residuals(double, single, double_repeats=net.input_hint_block is not None)
+    return Residuals(double, single, double_repeats(net))
+
+
+def double_repeats(net: FluxControlNetModel) -> bool:
+    """Whether a net's residuals take turns: those of nets that read pixels by themselves do."""
+    return net.input_hint_block is not None

@@ -188,7 +188,8 @@ class PictureJob:
             prompt, *away = stack.enter_context(looked_up(net, prompts, places.adaln))
             controls = tabulated(self.steering, stack, places.adaln)
             passes = [NetPass(net, prompt), *passes_of(controls)]
-            stack.enter_context(self.model.running.painting(passes, places.placement))
+            calls = stack.enter_context(self.model.running.painting(passes, places.placement, len(self.calls.steps)))
+            controls = [replace(control, calls=calls) for control in controls]
             steering: list[Steering] = [*controls, RestAfterWindow.of(self.steering, self.nets.over)]
             stack.enter_context(places.streamed(TRANSFORMER))
             stack.callback(self.nets.close)
@@ -198,7 +199,7 @@ class PictureJob:
                 net,
                 self.start(),
                 self.sigmas,
-                Guides(prompt, negative, steering, self.source, self.joined),
+                Guides(prompt, negative, steering, self.source, self.joined, calls),
                 SAMPLERS[self.request.sampler],
                 on_step,
                 self.step_noise,

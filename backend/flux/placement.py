@@ -24,7 +24,8 @@ class Placement:
     when its part of the steps is over. vae_tile: the sides in pixels of the tiles that the VAE decodes and encodes one
     by one, 0 for the whole picture at once. attention: a name of `attention.BACKENDS`, "auto" for the best of the
     device. eight_bit: whether 8-bit products are made where a Request asks for them; streamed blocks have none.
-    compiled: whether the blocks are compiled, in the background, for the jobs after the first.
+    compiled: whether the blocks are compiled, in the background, for the jobs after the first. graphs: whether calls of
+    compiled nets are recorded once in a job, and replayed.
     """
 
     transformer: TransformerForm = "packed"
@@ -35,3 +36,4 @@ class Placement:
     attention: str = "auto"
     eight_bit: bool = True
     compiled: bool = False
+    graphs: bool = False

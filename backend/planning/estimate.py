@@ -59,7 +59,10 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
         "loading": always + max(waiting + transformer + scratch, encoders),
         "text": always + encoders + beside_text + nets_waiting + text_peak(sizes, work, size),
         "control": always + waiting + transformer + nets + encode_peak(sizes, work, placement, size),
-        "denoising": always + waiting + nets + max(making, painting + scratch + pass_peak(sizes, work, size)),
+        "denoising": always
+        + waiting
+        + nets
+        + max(making, painting + scratch + pass_peak(sizes, work, size, placement.graphs)),
         "decoding": always + waiting + transformer + nets_waiting + decode_peak(sizes, work, placement, size),
     }
 
@@ -152,8 +155,11 @@ def net_bytes(sizes: ModelSizes, work: Work, placement: Placement, machine: Mach
     return total
 
 
-def pass_peak(sizes: ModelSizes, work: Work, itemsize: int) -> int:
-    """One call of the transformer, with what the nets add to it and what adaLN was made beforehand."""
+def pass_peak(sizes: ModelSizes, work: Work, itemsize: int, has_graphs: bool = False) -> int:
+    """One call of the transformer, with what the nets add to it and what adaLN was made beforehand.
+
+    has_graphs: whether calls are recorded, in memory of their own beside that of the calls that ran before.
+    """
     if sizes.shape is None:
         return 0
     layers = work.tokens * sizes.shape.width * itemsize * BLOCK_LAYERS
@@ -167,7 +173,7 @@ def pass_peak(sizes: ModelSizes, work: Work, itemsize: int) -> int:
     if len(work.nets) > len(kinds) and kinds:
         # Two pictures for one net: what the second adds is there beside the sum for a moment.
         residuals += residuals // len(kinds)
-    return int(layers + tables + residuals)
+    return int((layers + residuals) * (2 if has_graphs else 1) + tables)
 
 
 def _tables(shape: NetShape, work: Work, itemsize: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from ..flux.placement import Placement, TransformerForm
 from ..models.sizes import ModelSizes
@@ -27,8 +28,8 @@ def rungs(machine: Machine, sizes: ModelSizes, work: Work) -> Iterator[Placement
         for encoders, nets, t5 in COMING if machine.has_own_memory else COMING[:1]:
             if nets and not work.nets:
                 continue
-            for tile in tiles(work):
-                yield Placement(form, encoders, t5, nets, tile, eight_bit=eight_bit, compiled=is_compiled)
+            for tile, graphs in product(tiles(work), (True, False) if is_compiled else (False,)):
+                yield Placement(form, encoders, t5, nets, tile, "auto", eight_bit, is_compiled, graphs)
 
 
 def forms(machine: Machine, sizes: ModelSizes, work: Work) -> list[tuple[TransformerForm, bool]]:
@@ -98,6 +99,7 @@ def is_below(one: Placement, other: Placement, work: Work) -> bool:
         and one.encoders_leave >= other.encoders_leave
         and one.encoders_streamed >= other.encoders_streamed
         and one.nets_leave >= other.nets_leave
+        and one.graphs <= other.graphs
         and (one.vae_tile or whole) <= (other.vae_tile or whole)
     )
 

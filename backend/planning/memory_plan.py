@@ -77,8 +77,9 @@ class MemoryPlan:
 
         `compiled` here is what was asked for: whether programs are there by then is not known, and a picture that was
         painted while they were made is to be found by the next one alike, which would run by them. `as_run` tells.
+        CUDA graphs run the same kernels, and decide nothing.
         """
-        return asdict(self.placement)
+        return {name: value for name, value in asdict(self.placement).items() if name != "graphs"}
 
     def as_run(self, is_compiled: bool) -> dict[str, Any]:
         """`decides`, for provenance: with what became of it."""

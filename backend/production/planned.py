@@ -95,5 +95,6 @@ def stepped_note(before: MemoryPlan, after: MemoryPlan, steps: int) -> str:
     changes = [words[value] for name, words in HOW.items() if (value := getattr(now, name)) != getattr(was, name)]
     if now.vae_tile != was.vae_tile:
         changes.append(f"decoding in tiles of {now.vae_tile} pixels")
+    changes = changes or ["without CUDA graphs"]
     where = f"after step {steps}" if steps else "from there"
     return f"Memory ran out {STAGE_WORDS[after.stepped_down[-1]]}; it went on {where} {', '.join(changes)}."

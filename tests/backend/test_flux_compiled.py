@@ -21,7 +21,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
-from backend.flux import compiled
+from backend.flux import compiled, graphs
 from backend.flux.compiled import CompiledBlocks
 from backend.flux.lora import LoraInput
 from backend.flux.placement import Placement
@@ -33,6 +33,7 @@ from backend.wire import Control, GenerationRequest, GenerationResult
 from backend.wire.request import Stage
 from tests.backend.lora_samples import random_ranks, write_lora
 from tests.backend.samples import failed, made, pixels, run, texts_of
+from tests.backend.test_flux_graphs import Replayer
 
 REQUEST = GenerationRequest("compiled", 64, 64, steps=3, model="random-weights", controls=(Control("depth"),))
 pytestmark = [
@@ -202,6 +203,47 @@ def test_jobs_and_cancelling_do_not_wait_for_the_compiler(
         compiler.go.set()
     assert running.programs.wait(60)
     assert paint(production, REQUEST)[0]
+
+
+@pytest.mark.usefixtures("traced")
+def test_calls_of_compiled_nets_are_recorded(
+    production: Production, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a graphics card would; from the second job on, as the first one is not compiled."""
+    recorders: list[Replayer] = []
+    monkeypatch.setattr(graphs, "recorder_of", lambda device: recorders.append(Replayer()) or recorders[-1])
+    WANTED["placement"] = Placement(compiled=True, graphs=True)
+    request = replace(REQUEST, steps=8)
+    assert twice(production, running, request) == [False, True]
+    (one,) = recorders
+    assert running.graphed and one.recorded == 2 and one.replayed == 2 * 7
+    wide = replace(request, width=96)
+    assert twice(production, running, wide) == [False, True] and recorders[-1].recorded == 2, "another size, anew"
+    result: GenerationResult = made(run(production, replace(request, seed=4)))
+    assert result.plan["cuda_graphs"] and "graphs" not in result.plan["placement"]
+
+
+def test_a_program_that_fails_in_a_job_is_left_and_the_picture_goes_on(
+    production: Production, running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ran where it was made, and does not in the job's thread: as where a card has less left by then."""
+
+    def breaks(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        def program(*given: Any) -> Any:
+            if threading.current_thread().name != "compile":
+                raise RuntimeError("no kernel image is available")
+            return graph.forward(*given)
+
+        return program
+
+    monkeypatch.setattr(compiled, "BACKEND", breaks)
+    _, wanted = paint(production, REQUEST)
+    assert running.programs.wait(60) and not running.programs.trouble
+    is_compiled, found = paint(production, REQUEST)
+    assert not is_compiled and running.programs.trouble == "RuntimeError: no kernel image is available"
+    assert np.array_equal(found, wanted) and not paint(production, REQUEST)[0]
+    said = [one.message for one in caplog.records if "without torch.compile" in one.message]
+    assert said == ["Pictures are painted without torch.compile, slower: RuntimeError: no kernel image is available"]
 
 
 def in_own_process(script: str, folder: Path, **environment: str) -> str:

@@ -66,7 +66,7 @@ def test_the_best_for_a_machine_and_a_request(machine: Machine, changes: dict, w
 
 def test_the_reason_says_what_was_weighed() -> None:
     assert choose_model(REQUEST, ALL, card(15.6)).reason == (
-        "the best of 7 that fit, out of 7: 10.0 GB of 15.6 GB that are free on cuda"
+        "the best of 7 that fit, out of 7: 10.1 GB of 15.6 GB that are free on cuda"
     )
     assert choose_model(replace(REQUEST, task="edit"), ALL, card(3.0)).reason == "the only one here that can do this"
     assert "none fits 1.8 GB that are free on cuda" in choose_model(REQUEST, ALL[:3], card(1.8)).reason
