@@ -18,8 +18,6 @@ from ...backend.wire import (
     GenerationResult,
     snap_size,
 )
-from ...backend.wire.maps import BYTES, MAPS_OF, check_maps_sendable
-from ...backend.wire.request import sources_of
 from .. import preferences, settings, state
 from ..results import arrivals, files, origin
 from . import start
@@ -87,7 +85,6 @@ def check(order: Order) -> None:
     # What the caller asked for is told before what is not set up.
     replace(order.request, model=order.request.model or "none").check()
     start.check(order)
-    _check_sendable(order)
     if order.camera:
         named_camera(order.camera)
     if not order.request.model and order.request.is_painted:
@@ -98,13 +95,6 @@ def check(order: Order) -> None:
         )
     if order.output:
         files.check_writable(order.output)
-
-
-def _check_sendable(order: Order) -> None:
-    """Raises `FailureError` (bad_request) where what will be captured is too large for the backend's door."""
-    request = order.request
-    kinds = {MAPS_OF[control.kind][0] for control in request.controls} | set(sources_of(request))
-    check_maps_sendable(request.width * request.height * sum(BYTES.get(kind, 0) for kind in kinds))
 
 
 def named_camera(name: str) -> bpy.types.Object:

@@ -22,8 +22,6 @@ SOURCES = ("image", "mask", "reference", "picture")
 REFERENCE_SIDE_MAX = 4096
 COLOURS = ("colour", "image")
 """Three bytes a pixel; the others are numbers."""
-BYTES = {"depth": 4, "normal": 12, "line": 4, "colour": 3, "image": 3, "mask": 4}
-"""Of a pixel; the others do not grow with the picture, or grow as they like."""
 MAPS_OF: dict[str, tuple[str, ...]] = {
     "depth": ("depth",),
     "normal": ("normal",),
@@ -76,11 +74,13 @@ class ControlMaps:
         return next((name for name in MAPS_OF[kind] if getattr(self, name) is not None), None)
 
     def check_sendable(self) -> None:
-        """Raises `FailureError` (bad_request) where they are more than passes the door at once."""
-        arrays = self.arrays()
+        """Raises `FailureError` (bad_request) for a picture to enhance that does not pass the door.
+
+        The maps of the largest picture that can be painted do.
+        """
         if self.picture is not None:
-            check_picture_sendable(self.picture.shape[1], self.picture.shape[0], self.picture.nbytes)
-        check_maps_sendable(sum(array.nbytes for name, array in arrays.items() if name != "picture"))
+            size = sum(array.nbytes for array in self.arrays().values())
+            check_picture_sendable(self.picture.shape[1], self.picture.shape[0], size)
 
     def check(self, width: int, height: int) -> None:
         """Raises `FailureError` unless each array is of its type and of this size (pixels), finite where it must be."""
@@ -111,29 +111,14 @@ class ControlMaps:
 
 
 def check_picture_sendable(width: int, height: int, size: int) -> None:
-    """Raises `FailureError` (bad_request) where a picture to enhance, of `size` bytes, does not pass the door."""
+    """Raises `FailureError` (bad_request) where a picture to enhance, `size` bytes in all, does not pass the door."""
     if size > PAYLOAD_MAX:
         raise FailureError.of(
             FailureKind.BAD_REQUEST,
             f"The picture of {width} x {height} pixels is too large to be sent to the backend.",
             "Save it, and enhance its file in a terminal: python -m backend enhance FILE --by 2 --out NEW.",
-            _sizes(size),
+            f"{size} bytes; {PAYLOAD_MAX} pass",
         )
-
-
-def check_maps_sendable(size: int) -> None:
-    """Raises `FailureError` (bad_request) where maps of so many bytes do not pass the door at once."""
-    if size > PAYLOAD_MAX:
-        raise FailureError.of(
-            FailureKind.BAD_REQUEST,
-            "The maps of so large a picture, for so many controls, are too large to be sent to the backend.",
-            "Choose a smaller size, and have it made larger by Enhance; or switch a control off.",
-            _sizes(size),
-        )
-
-
-def _sizes(size: int) -> str:
-    return f"{size} bytes; {PAYLOAD_MAX} pass"
 
 
 def _check_values(kind: str, array: NDArray[Any]) -> None:

@@ -23,7 +23,9 @@ from backend.wire import (
 )
 from backend.wire import messages as m
 from backend.wire.endpoint import Endpoint
-from backend.wire.framing import Frame, ProtocolError
+from backend.wire.framing import PAYLOAD_MAX, Frame, ProtocolError
+from backend.wire.maps import REFERENCE_SIDE_MAX
+from backend.wire.request import PIXELS_MAX
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 JOB_ID = "0123456789abcdef" * 2
@@ -159,3 +161,18 @@ def test_importing_the_wire_loads_only_itself_and_the_standard_library() -> None
     command = [sys.executable, "-I", "-S", "-c", code]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert shown.stdout.strip() == "[] []"
+
+
+def test_all_maps_of_the_largest_picture_pass_the_door_at_once() -> None:
+    """Arrays that are as large as they say, and take no memory: every pixel is the same one."""
+
+    def full(dtype: type, *last: int, side: int = 2048) -> Any:
+        return np.broadcast_to(np.zeros((), dtype), (side, side, *last))
+
+    assert PIXELS_MAX == 2048**2
+    maps = ControlMaps(
+        depth=full(np.float32), normal=full(np.float32, 3), line=full(np.float32), colour=full(np.uint8, 3),
+        image=full(np.uint8, 3), mask=full(np.float32), reference=full(np.uint8, 3, side=REFERENCE_SIDE_MAX),
+        pose=np.zeros((64, 18, 3), np.float32),
+    )  # fmt: skip
+    assert sum(array.nbytes for array in maps.arrays().values()) < PAYLOAD_MAX
