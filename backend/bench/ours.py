@@ -127,7 +127,7 @@ def profile_step(model: FluxModel, folder: ModelFolder, request: GenerationReque
     is_cuda = model.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
     job = ready_job(model, folder, replace(request, steps=3))
-    profiler = profile(activities=activities)
+    profiler = profile(activities=activities, acc_events=True)
 
     def on_step(step: int, tokens: Tensor) -> None:
         synchronise(model.device)

@@ -12,7 +12,7 @@ from .controls import Steering, summed_residuals
 from .forward import Prepared, transformer_velocity
 from .graphs import NetCalls
 from .joined import Joined
-from .journal import Journal
+from .journal import Journal, Known
 from .samplers import Callback, Sampler, StepNoise
 from .source import Source
 from .step_cache import StepCache
@@ -20,14 +20,19 @@ from .step_cache import StepCache
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Negative:
-    """What to go away from. scale: true CFG, above 1. calls: in which of the model's calls; in all where not said."""
+    """What to go away from. scale: true CFG, above 1.
+
+    calls: in which of the model's calls its pass is due; in all where not said. In the others, and in calls that a step
+    cache leaves out, stands what the two passes differed by when they were last taken: it changes slower than either.
+    """
 
     prepared: Prepared
     scale: float
     calls: Sequence[bool] | None = None
 
-    def acts(self, call: int) -> bool:
-        return self.calls is None or self.calls[call]
+    def is_due(self, call: int, known: Known | None) -> bool:
+        """Whether its pass is to be taken. known: from when it last was."""
+        return self.calls is None or known is None or any(self.calls[known.call + 1 : call + 1])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,6 +69,7 @@ def denoise(
     loop that was begun before with the same of all this, whose finished calls are not made again. cache: leaves calls
     out.
     """
+    journal = journal or Journal()
     dtype = guides.prompt.text.dtype
     negative, velocity_of = guides.negative, guides.calls.velocity
 
@@ -72,13 +78,16 @@ def denoise(
         residuals = summed_residuals(guides.controls, x, call)
         given, tokens = guides.joined.around(x), x.shape[1]
         velocity = velocity_of(transformer_velocity, net, given, guides.prompt, call, residuals)[:, :tokens]
-        if negative is None or not negative.acts(call):
+        if negative is None:
             return velocity
-        away = velocity_of(transformer_velocity, net, given, negative.prepared, call, residuals)[:, :tokens]
-        return away + negative.scale * (velocity - away)
+        if negative.is_due(call, journal.known):
+            away = velocity_of(transformer_velocity, net, given, negative.prepared, call, residuals)[:, :tokens]
+            journal.known = Known(call, (velocity - away).cpu()) if negative.calls is not None else None
+            return away + negative.scale * (velocity - away)
+        assert journal.known is not None
+        return velocity + (negative.scale - 1.0) * journal.known.difference.to(velocity.device)
 
     calls = sampler.calls(sigmas)
-    journal = journal or Journal()
     steered = journal.kept(model)
     if cache is not None:
         # Around the journal, which then gives a loop that is begun again the same to go by.

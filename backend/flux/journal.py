@@ -9,17 +9,26 @@ from torch import Tensor
 from .samplers import Callback, Model
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Known:
+    """difference: between the passes for the prompt and for the negative one, when both were last made, in `call`."""
+
+    call: int
+    difference: Tensor
+
+
 @dataclass(eq=False, slots=True)
 class Journal:
     """The velocities of a loop's calls in their order, in main memory; half a megabyte each at 1024 x 1024 pixels.
 
     A loop that is begun again is given them in place of the model's, to the last one that was finished. So its sampler
     comes to the same latents, and what it remembers of earlier steps (dpmpp_2m, unipc) or decided in them (adaptive) is
-    the same, too. told: how many steps were reported.
+    the same, too. told: how many steps were reported. known: of true CFG, where not each call takes its second pass.
     """
 
     velocities: list[Tensor] = field(default_factory=list)
     told: int = 0
+    known: Known | None = None
 
     def kept(self, model: Model) -> Model:
         """The model, called only for what is not here yet."""

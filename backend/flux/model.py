@@ -77,7 +77,8 @@ class ModelFiles:
 class FluxModel:
     """Everything that was loaded from a model's folder, for one device. places: where each part of it lies.
 
-    products: how the last picture's 8-bit products were made, "" where it had none.
+    products: how the last picture's 8-bit products were made, "" where it had none. left_out: of each pass of the last
+    picture, what its step cache tells.
     """
 
     files: ModelFiles
@@ -99,6 +100,7 @@ class FluxModel:
     prompts_kept: int = PROMPTS_KEPT
     controls_kept: int = CONTROLS_KEPT
     products: str = ""
+    left_out: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.running = Running(self.device, self.dtype)
@@ -216,6 +218,7 @@ class FluxModel:
             **self.running.plan(),
             **({"loras": loras} if (loras := self.loras.plan()) else {}),
             **({"products": self.products} if self.products else {}),
+            **({"step_cache": "; ".join(self.left_out)} if self.left_out else {}),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -193,8 +194,8 @@ class PictureJob:
             steering: list[Steering] = [*controls, RestAfterWindow.of(self.steering, self.nets.over)]
             stack.enter_context(places.streamed(TRANSFORMER))
             stack.callback(self.nets.close)
-            in_cfg = [step < self.speed.cfg_end * self.steps for step in self.calls.steps]
-            negative = Negative(away[0], self.request.true_cfg, in_cfg) if away else None
+            negative = Negative(away[0], self.request.true_cfg, self._second_passes()) if away else None
+            cache = self._step_cache()
             self.tokens = denoise(
                 net,
                 self.start(),
@@ -204,8 +205,9 @@ class PictureJob:
                 on_step,
                 self.step_noise,
                 self.journal,
-                self._step_cache(in_cfg),
+                cache,
             )
+        self.model.left_out += [cache.told] if cache is not None else []
         check_numbers(self.tokens)
 
     def _products(self) -> str:
@@ -218,13 +220,28 @@ class PictureJob:
             return "exact: there is no room for a byte a weight"
         return best_form(self.model.device)
 
-    def _step_cache(self, in_cfg: list[bool]) -> StepCache | None:
+    def _second_passes(self) -> list[bool] | None:
+        """In which calls true CFG's second pass is due: by the speed, and where a control comes, goes or changes.
+
+        None for all.
+        """
+        if self.speed.cfg_every == 1:
+            return None
+        whole = math.ceil(self.speed.cfg_whole * self.steps)
+        regimes = self._regimes()
+        return [
+            step < whole or (step - whole) % self.speed.cfg_every == 0 or regimes[call] != regimes[call - 1]
+            for call, step in enumerate(self.calls.steps)
+        ]
+
+    def _regimes(self) -> list[tuple[float, ...]]:
+        """What acts in each call."""
+        return [tuple(control.weights[call] for control in self.steering) for call in range(len(self.calls.steps))]
+
+    def _step_cache(self) -> StepCache | None:
         if not self.speed.cache:
             return None
-        regimes = [
-            (*(control.weights[call] for control in self.steering), is_in_cfg and self.negative is not None)
-            for call, is_in_cfg in enumerate(in_cfg)
-        ]
+        regimes = self._regimes()
         return StepCache.of(self.speed.cache, self.calls, regimes, self.request.sampler == "adaptive")
 
     def _prepared(self, conditions: Conditions) -> Prepared:

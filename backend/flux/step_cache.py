@@ -27,22 +27,30 @@ class StepCache:
     """threshold: how far the velocity may have moved since the last call that was made, as a share of itself.
 
     levels: the noise level of each call. may_leave_out: whether a call may be left out at all. regimes: what acts in
-    each call; where it is not what acted in the call before, there is nothing near to go by. left_out: calls so far.
+    each call; where it is not what acted in the call before, there is nothing near to go by. off: why no call may be
+    left out, "" where some may. left_out: calls so far.
     """
 
     threshold: float
     levels: Sequence[float]
     may_leave_out: Sequence[bool]
     regimes: Sequence[Hashable]
+    off: str = ""
     left_out: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, threshold: float, calls: Calls, regimes: Sequence[Hashable], is_adaptive: bool = False) -> StepCache:
         """is_adaptive: for a sampler that itself decides which of the declared calls it makes; it leaves out enough."""
         count = len(calls.steps)
-        is_off = is_adaptive or count < CALLS_MIN
-        may = [not is_off and FIRST <= call < count - LAST for call in range(count)]
-        return cls(threshold, calls.levels.tolist(), may, regimes)
+        few = f"there are fewer than {CALLS_MIN}" if count < CALLS_MIN else ""
+        off = "the adaptive sampler decides by itself which it makes" if is_adaptive else few
+        may = [not off and FIRST <= call < count - LAST for call in range(count)]
+        return cls(threshold, calls.levels.tolist(), may, regimes, off)
+
+    @property
+    def told(self) -> str:
+        """How many calls of how many were left out, for the plan as it ran."""
+        return f"none: {self.off}" if self.off else f"{len(self.left_out)} of {len(self.levels)} calls left out"
 
     def around(self, model: Model) -> Model:
         """The model, asked only where its velocity is not near to what is known.

@@ -60,6 +60,8 @@ def paint(
     from ..flux.journal import Journal
     from ..flux.picture_job import PictureJob
 
+    if not so_far.passes:
+        model.left_out.clear()
     for one in order.passes[so_far.passes :]:
         job.step_work = step_work(one.request)
         is_whole = one.size == (order.request.width, order.request.height)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..failures import failure_of
 from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find_loras, model_names
-from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult
+from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult, speeds
 from ..wire.request import sources_of
 from .choosing import model_for
 from .detail import DetailPainter, check_detail
@@ -146,6 +146,7 @@ class Production:
         job.note = " ".join(choice.note for choice in choices if choice.note)
         if request.task == "show_controls":
             return self._shown_controls(request, maps, choices, job)
+        job.note = f"{job.note} {speeds.note(request.speed, request.sampler)}".strip()
         used = map_digests(maps, maps_used(request, choices, maps), digests)
         order = replace(self._order(request, folder, choices, passes, used, job), networks=networks)
         key = self._kept.key(order)

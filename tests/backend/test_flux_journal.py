@@ -36,8 +36,10 @@ class Calls:
         monkeypatch.setattr(loop, "transformer_velocity", velocity)
 
 
-def begun(model: FluxModel, sampler: str, controls: list[ControlInput], journal: Journal) -> PictureJob:
-    request = replace(WANTED, sampler=sampler, task="inpaint", strength=0.9)
+def begun(
+    model: FluxModel, sampler: str, controls: list[ControlInput], journal: Journal, speed: str = "exact"
+) -> PictureJob:
+    request = replace(WANTED, sampler=sampler, task="inpaint", strength=0.9, speed=speed)
     job = PictureJob(model, request, controls, journal=journal)
     job.read_text()
     job.read_source(PICTURE, MASK)
@@ -71,3 +73,24 @@ def test_a_loop_goes_on_where_it_broke_off(
     assert calls.made == made + made // 2 % 2
     assert told == steps, "each step is told once"
     assert len(journal.velocities) == made // 2
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_also_where_true_cfg_takes_its_second_pass_now_and_then(
+    sampler: str, model: FluxModel, folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it breaks off: what stands in for a pass is that of the loop before."""
+    controls = control_inputs(folder, [("depth", 0.7, 0.0, 0.75)])
+    calls = Calls(monkeypatch)
+    with torch.inference_mode():
+        whole = begun(model, sampler, controls, Journal(), "short_cfg")
+        whole.denoise(lambda step, tokens: None)
+        made = calls.made
+        for place in range(made):
+            calls.made, calls.broken_at, journal = 0, place, Journal()
+            with pytest.raises(torch.OutOfMemoryError):
+                begun(model, sampler, controls, journal, "short_cfg").denoise(lambda step, tokens: None)
+            calls.broken_at = -1
+            again = begun(model, sampler, controls, journal, "short_cfg")
+            again.denoise(lambda step, tokens: None)
+            assert torch.equal(again.tokens, whole.tokens)

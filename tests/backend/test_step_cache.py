@@ -11,14 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from backend.flux.journal import Journal
+from backend.flux.denoise import Negative
+from backend.flux.journal import Journal, Known
 from backend.flux.model import FluxModel
+from backend.flux.picture_job import PictureJob
 from backend.flux.samplers import SAMPLERS, Calls
 from backend.flux.step_cache import FIRST, IN_A_ROW, LAST, StepCache
 from backend.models import ModelFolder
 from backend.production import Production
 from backend.wire import Control, GenerationRequest
 from backend.wire.model_names import shipped_models
+from backend.wire.request import Stage
 from tests.backend.diffusers_reference import REQUEST, control_inputs, ours
 from tests.backend.samples import made, make_maps, pixels, run
 
@@ -153,11 +156,30 @@ def test_the_engine_leaves_out_calls_with_a_control(shipped: Production, monkeyp
     near = made(run(shipped, replace(request, speed="cached"), maps))
     bare = made(run(shipped, replace(request, controls=()), maps))
     assert len(caches[0].left_out) > STEPS // 6
-    assert caches[0].regimes[:12] == [(0.9, False)] * 12 and caches[0].regimes[12:] == [(0.0, False)] * 12
+    assert caches[0].regimes[:12] == [(0.9,)] * 12 and caches[0].regimes[12:] == [(0.0,)] * 12
     first, second, third = (pixels(result.png).astype(float) for result in (exact, near, bare))
     # What is left out shows little beside what the control does: a control counted twice would show as much as one.
     assert 0.0 < ((first - second) ** 2).mean() < 0.1 * ((first - third) ** 2).mean()
+    assert near.plan["step_cache"] == f"{len(caches[0].left_out)} of {STEPS} calls left out"
+    assert "step_cache" not in exact.plan and "step_cache" not in bare.plan
     assert near.request.speed == "cached" and near.request.digest() != exact.request.digest()
+
+
+def test_where_no_call_can_be_left_out_it_is_said_why(shipped: Production) -> None:
+    few = GenerationRequest("a red cube", 64, 64, steps=6, speed="cached")
+    result = made(run(shipped, few))
+    assert result.plan["step_cache"] == "none: there are fewer than 12" and "note" not in result.plan
+    result = made(run(shipped, replace(few, steps=14, sampler="adaptive")))
+    assert "adaptive sampler decides" in result.plan["step_cache"]
+    assert result.plan["note"].startswith("The adaptive sampler leaves out steps by itself")
+    assert not made(run(shipped, replace(few, sampler="adaptive", speed="exact"))).plan.get("note")
+
+
+def test_each_pass_of_a_picture_tells_its_own(shipped: Production) -> None:
+    request = GenerationRequest("a red cube", 128, 128, speed="cached", stages=(Stage(0.5, 16), Stage(1.0, 28, 0.5)))
+    told = made(run(shipped, request)).plan["step_cache"].split("; ")
+    assert len(told) == 2 and told[0].endswith("of 16 calls left out")
+    assert len(made(run(shipped, replace(request, seed=2))).plan["step_cache"].split("; ")) == 2
 
 
 def test_few_steps_are_the_same_by_the_cached_speed(model: FluxModel, folder: ModelFolder) -> None:
@@ -166,8 +188,8 @@ def test_few_steps_are_the_same_by_the_cached_speed(model: FluxModel, folder: Mo
     assert torch.equal(exact, near)
 
 
-def test_true_cfg_in_the_first_half_of_the_steps(model: FluxModel) -> None:
-    """Its second pass is a pass of the transformer: counted, and equal to plain steps after the window."""
+def test_true_cfg_in_some_of_the_steps(model: FluxModel) -> None:
+    """Its second pass is a pass of the transformer: counted. Steps 0 and 1 of 8 are the first quarter."""
     request = replace(REQUEST, steps=8, true_cfg=3.0, negative_prompt="a blue ball")
     counts: list[int] = []
     hook = model.transformer.model.transformer_blocks[0].register_forward_hook(lambda *_: counts.append(1))
@@ -180,3 +202,33 @@ def test_true_cfg_in_the_first_half_of_the_steps(model: FluxModel) -> None:
     finally:
         hook.remove()
     assert float((half - whole).norm() / whole.norm()) > 0.0
+
+
+def test_true_cfg_takes_its_pass_where_a_control_comes_or_goes(model: FluxModel, folder: ModelFolder) -> None:
+    request = replace(REQUEST, steps=12, true_cfg=3.0, negative_prompt="a blue ball", speed="short_cfg")
+    job = PictureJob(model, request, control_inputs(folder, [("depth", 0.7, 0.0, 0.7)]))
+    with torch.inference_mode():
+        job.read_text()
+        job.read_control(job.controls[0])
+        due = job._second_passes()
+    assert due is not None
+    # The first three, each third from there, and the step in which the control is over.
+    assert [step for step, is_due in enumerate(due) if is_due] == [0, 1, 2, 3, 6, 8, 9]
+    assert PictureJob(model, replace(request, speed="exact"), [])._second_passes() is None
+
+
+def test_what_a_step_cache_leaves_out_makes_the_second_pass_due_later() -> None:
+    negative = Negative(None, 2.0, [True, True, False, True, False, False])  # type: ignore[arg-type]
+    known = Known(1, torch.zeros(1))
+    assert negative.is_due(0, None) and not negative.is_due(2, known)
+    assert negative.is_due(3, known) and negative.is_due(4, known), "call 3 was left out"
+    assert not negative.is_due(4, Known(3, torch.zeros(1)))
+
+
+def test_a_stand_in_is_nearer_than_no_second_pass(shipped: Production) -> None:
+    request = GenerationRequest("a red cube", 128, 128, seed=2, steps=16, true_cfg=3.0, negative_prompt="a grey blur")
+    exact, near, bare = (
+        pixels(made(run(shipped, one)).png).astype(float)
+        for one in (request, replace(request, speed="short_cfg"), replace(request, true_cfg=1.0, negative_prompt=""))
+    )
+    assert 0.0 < ((exact - near) ** 2).mean() < 0.01 * ((exact - bare) ** 2).mean()
