@@ -116,7 +116,7 @@ def check_picture_sendable(width: int, height: int, size: int) -> None:
         raise FailureError.of(
             FailureKind.BAD_REQUEST,
             f"The picture of {width} x {height} pixels is too large to be sent to the backend.",
-            "Save it, and enhance its file in a terminal: python -m backend enhance FILE --by 2 --out NEW.",
+            "Save it, and enhance its file in a terminal: python -m backend enhance FILE --by SCALE --out NEW.",
             f"{size} bytes; {PAYLOAD_MAX} pass",
         )
 
