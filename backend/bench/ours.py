@@ -49,7 +49,7 @@ def plan(folder: ModelFolder, size: BenchSize, side: int, device: torch.device) 
     """What production would decide for such a picture here and now."""
     request = replace(request_of(size, side), controls=(Control("depth", STRENGTH, 0.0, 1.0),))
     choices = choose_nets(["depth"], folder.controlnets, folder.name, folder.joined)
-    return plan_of_job(machine_of(str(device)), request, folder, choices, ())
+    return plan_of_job(machine_of(str(device)), request, folder, choices, (), {})
 
 
 def in_words(placement: Placement) -> str:

@@ -62,12 +62,14 @@ def progressive(
     overlap: int = OVERLAP,
     progress: Callable[[int, int], None] = lambda done, total: None,
     check: Callable[[], None] = lambda: None,
+    ready: Callable[[], None] = lambda: None,
 ) -> NDArray[Any]:
     """Enlarges a picture of colours in steps of about 2, and has detail painted in before the last (2x, detail, 2x).
 
     Where one step makes it, detail comes after that. picture, factor, network, fidelity, tileable, progress, check: as
     `upscale` has them. detail: called for tiles of about `side` pixels that overlap by `overlap` and are blended there;
-    transparency does not pass through it. Raises what `upscale` and `detail` raise.
+    transparency does not pass through it. ready: called before each use of the network, which may have been sent away
+    for `detail` to have its place. Raises what `upscale` and `detail` raise.
     """
     count = max(1, round(math.log2(factor))) if factor > 0 else 1
     whole = UPSCALING * count + PAINTING * max(1, count - 1)
@@ -78,6 +80,7 @@ def progressive(
 
     watch: Any = {"tileable": tileable, "check": check}
     for index in range(count):
+        ready()
         picture = upscale(
             picture, factor ** (1 / count), network, fidelity=fidelity, progress=counting(UPSCALING), **watch
         )

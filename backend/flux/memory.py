@@ -12,9 +12,6 @@ from .unpack import forget_scratch
 COMPUTING = 1_500_000_000
 """Bytes for what a picture of 1024 x 1024 takes while it is painted, beside the weights."""
 
-BESIDE = 6_000_000_000
-"""Bytes that must be free on a card for an upscaler or a face network with its tiles."""
-
 
 def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
@@ -73,11 +70,6 @@ def card_name(device: torch.device) -> str:
 def device_name(device: torch.device) -> str:
     """What computes: the device as torch names it, and the card where there is one."""
     return f"{device} {card_name(device)}".strip()
-
-
-def is_crowded(device: torch.device) -> bool:
-    """Whether a network for whole pictures finds too little room on a card beside what is there."""
-    return device.type == "cuda" and torch.cuda.mem_get_info(device)[0] < BESIDE
 
 
 def room_of(device: torch.device) -> int | None:

@@ -46,6 +46,10 @@ class Residency:
         """Takes a part in, in the place of the one of that key."""
         self._parts[key] = part
 
+    def drop(self, key: Hashable) -> None:
+        """Forgets a part that is there no more."""
+        self._parts.pop(key, None)
+
     def here(self) -> list[Hashable]:
         """The parts that are on the device, those that were used least recently first."""
         return [key for key, part in self._parts.items() if part.is_here]

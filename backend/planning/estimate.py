@@ -35,8 +35,9 @@ REDUX_PEAK = 100_000_000
 
 
 def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) -> dict[str, int]:
-    """Bytes on the device at the most, by stage. machine: for its kind and number format alone.
+    """Bytes on the device at the most, by stage: those of STAGES, and "enhancing" where a network does that.
 
+    machine: for its kind and number format alone, but for that network, for which other parts leave.
     Where the encoders leave, the transformer makes room for them, and stays where it is after the picture.
     """
     size = machine.itemsize
@@ -55,6 +56,8 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
     beside_text = 0 if placement.encoders_leave else transformer
     nets_waiting = 0 if placement.nets_leave else nets
     scratch = unpacking_bytes(sizes, size)
+    kept = always + waiting + transformer + nets_waiting
+    enhancing = {"enhancing": enhancing_peak(machine, kept, work)} if work.network.weights else {}
     return {
         "loading": always + max(waiting + transformer + scratch, encoders),
         "text": always + encoders + beside_text + nets_waiting + text_peak(sizes, work, size),
@@ -63,8 +66,20 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
         + waiting
         + nets
         + max(making, painting + scratch + pass_peak(sizes, work, size, placement.graphs)),
-        "decoding": always + waiting + transformer + nets_waiting + decode_peak(sizes, work, placement, size),
+        "decoding": kept + decode_peak(sizes, work, placement, size),
+        **enhancing,
     }
+
+
+def enhancing_peak(machine: Machine, kept: int, work: Work) -> int:
+    """What there is while a network enhances the picture. kept: bytes of the model, as far as nothing leaves.
+
+    On a card what was used least recently leaves for the network, and its tiles are as small as they have to be.
+    """
+    whole = kept + work.network.both
+    if not machine.has_own_memory or not machine.usable:
+        return whole
+    return max(work.network.weights, min(whole, machine.usable))
 
 
 def encoder_bytes(sizes: ModelSizes, placement: Placement, itemsize: int) -> int:

@@ -19,6 +19,7 @@ STAGE_WORDS = {
     "control": "while the controls are read",
     "denoising": "while it paints",
     "decoding": "while the picture is decoded",
+    "enhancing": "while it is enhanced",
 }
 UNKNOWN_TIME = "How long it takes is not known yet."
 
@@ -49,7 +50,7 @@ class MemoryPlan:
     @property
     def fullest(self) -> str:
         """The stage in which it is most."""
-        return max(STAGES, key=lambda stage: self.peaks[stage])
+        return max(self.peaks, key=lambda stage: self.peaks[stage])
 
     @property
     def fits(self) -> bool:
@@ -146,6 +147,8 @@ def _time_line(plan: MemoryPlan) -> str:
         said.append("The text encoder comes block by block, and leaves before it paints.")
     elif plan.placement.encoders_leave:
         said.append("The text encoders leave before it paints.")
+    if plan.machine.has_own_memory and plan.peaks.get("enhancing") == plan.machine.usable:
+        said.append("Parts of the model leave while the picture is enhanced.")
     if plan.placement.vae_tile:
         said.append(f"The picture is decoded in tiles of {plan.placement.vae_tile} pixels.")
     said.append(f"About {duration(plan.seconds)}." if plan.seconds is not None else UNKNOWN_TIME)

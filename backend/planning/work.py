@@ -11,6 +11,7 @@ from ..models import ControlChoice, ModelFolder
 from ..wire import GenerationRequest
 from ..wire.request import SOURCES_OF
 from ..wire.speeds import SPEEDS
+from .networks import NetworkNeeds
 
 TOKEN_SIDE = 16
 """Pixels of a FLUX token's side."""
@@ -19,6 +20,7 @@ DETAIL_SIDE_MIN, DETAIL_SIDE_MAX = 512, 1024
 which was trained on about a megapixel, sees as much at once as it saw then, and there is memory for it."""
 DETAIL_STRETCH = 1.125
 """A tile may be so many times as long, where that makes fewer of them."""
+NO_NETWORK = NetworkNeeds()
 CALLS_A_STEP = {"heun": 2, "adaptive": 16}
 """How many noise levels a sampler declares for each step, where it is not one."""
 
@@ -29,6 +31,7 @@ class Work:
 
     text_tokens: of the prompt. beside: tokens of a picture beside the noisy one. reads_picture: whether the VAE also
     encodes. lora_bytes: of the files. bits: of a channel. eight_bit: whether 8-bit products are asked for.
+    network: the largest of those that enhance the picture.
     """
 
     width: int
@@ -42,6 +45,7 @@ class Work:
     lora_bytes: int = 0
     bits: int = 8
     eight_bit: bool = False
+    network: NetworkNeeds = NO_NETWORK
 
     @property
     def pixels(self) -> int:

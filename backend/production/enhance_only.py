@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..wire import ControlMaps, GenerationResult
-from .enhancing import enhanced, plan_of_networks
+from .enhancing import Enhancer, plan_of_networks
 from .finished import finished
 from .forecast import Forecast
 from .job import Job
@@ -43,7 +43,7 @@ def _made(
         device = choose_device(device_name)[0]
         reset_peak(device)
     plan = {**order.plan, **plan_of_networks(order.networks)}
-    pixels = enhanced(maps.picture, order, device, job, keeper.make_room, maps.reference)
+    pixels = Enhancer(device, keeper).enhanced(maps.picture, order, job, maps.reference)
     plan |= {"note": job.note} if job.note else {}
     result, found = finished(order, pixels, plan, device, kept, job)
     kept.times.learn(run, passes, loaded, job.timings, job.step_unit)

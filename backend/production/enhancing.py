@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..failures import failure_of
 from ..models.networks import find_network
-from ..planning import detail_side
+from ..planning import NetworkNeeds, detail_side, face_needs, upscaler_needs
 from ..wire import Enhancement, FailureError, FailureKind, GenerationRequest
 from ..wire.finishes import finish_of
 from ..wire.network_files import FOLDER, network_files
 from ..wire.request import PICTURELESS
 from .job import Job
 from .keeping import AnyOrder
+from .model_keeper import ModelKeeper
+from .network_part import NetworkPart
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
+    from ..enhance.networks import Network
     from ..enhance.progressive import Detail
 
 UPSCALER, FACE = "upscaler", "face"
@@ -70,38 +75,105 @@ def plan_of_networks(networks: Mapping[str, Path]) -> dict[str, Any]:
     return {"networks": {part: path.stem for part, path in networks.items()}} if networks else {}
 
 
-def enhanced(
-    pixels: NDArray[Any],
-    order: AnyOrder,
-    device: torch.device,
-    job: Job,
-    make_room: Callable[[], None],
-    reference: NDArray[np.uint8] | None = None,
-    detail: Detail | None = None,
-) -> NDArray[Any]:
-    """(height, width, 1 to 4) uint8, uint16 or float32 -> what the Request's enhancement makes of it, in its bit depth.
+class Enhancer:
+    """Enhances pictures on a device, beside the model that is kept."""
 
-    make_room: called before a network is loaded, to let go of a larger one. reference: where colours are to go. detail:
-    what paints it, where the Request's enhancement asks for any.
-    """
-    from ..flux.device import without_gradients
+    def __init__(self, device: torch.device, keeper: ModelKeeper) -> None:
+        self._device, self._keeper = device, keeper
 
-    request, wanted = order.request, order.request.enhancement
-    assert wanted is not None
-    pixels = with_depth(pixels, request.bit_depth)
-    with job.stage("enhancing"), without_gradients():
-        if order.networks:
-            make_room()
-        if UPSCALER in order.networks or detail is not None:
-            pixels = _upscaled(pixels, order, device, job, detail)
-        if FACE in order.networks:
-            pixels = _with_faces(pixels, wanted, order.networks[FACE], device, job)
-        if (look := finish_of(wanted.finish, request.style)) is not None:
-            from ..enhance.finishing import finish
+    def enhanced(
+        self,
+        pixels: NDArray[Any],
+        order: AnyOrder,
+        job: Job,
+        reference: NDArray[np.uint8] | None = None,
+        detail: Detail | None = None,
+    ) -> NDArray[Any]:
+        """(height, width, 1 to 4) uint8, uint16 or float32 -> what the Request's enhancement makes of it.
 
-            watch: Any = {"progress": _teller(job), "check": job.check}
-            pixels = finish(pixels, look, reference=reference, seed=request.seed, **watch)
-    return pixels
+        It comes in the Request's bit depth. reference: where colours are to go. detail: what paints it, where the
+        Request's enhancement asks for any. Raises `FailureError`.
+        """
+        from ..flux.device import without_gradients
+
+        request, wanted = order.request, order.request.enhancement
+        assert wanted is not None
+        pixels = with_depth(pixels, request.bit_depth)
+        with job.stage("enhancing"), without_gradients():
+            if UPSCALER in order.networks or detail is not None:
+                pixels = self._with_room(job, lambda: self._upscaled(pixels, order, job, detail))
+            if FACE in order.networks:
+                pixels = self._with_room(job, lambda: self._with_faces(pixels, wanted, order.networks[FACE], job))
+            if (look := finish_of(wanted.finish, request.style)) is not None:
+                from ..enhance.finishing import finish
+
+                watch: Any = {"progress": _teller(job), "check": job.check}
+                pixels = finish(pixels, look, reference=reference, seed=request.seed, **watch)
+        return pixels
+
+    def _with_room(self, job: Job, run: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """What `run` makes. Where memory runs out though tiles became as small as can be, the model leaves for it."""
+        try:
+            return run()
+        except (FailureError, RuntimeError) as error:
+            if failure_of(error).kind != FailureKind.OUT_OF_MEMORY or self._keeper.loaded is None:
+                raise
+        # Out here, where the error no longer holds what was on the device.
+        self._keeper.forget()
+        job.note = f"{job.note} Memory ran out while it was enhanced; the model left for it.".strip()
+        return run()
+
+    @contextmanager
+    def _network(self, part: str, path: Path) -> Iterator[tuple[Network, Callable[[], None]]]:
+        """A network on the device, for which parts of the model have left, and what brings it back once it left."""
+        from ..enhance.networks import load_network
+
+        needs = network_needs(part, path, self._device.type)
+        network = load_network(path, half=self._device.type == "cuda")
+        guest = NetworkPart(network, self._device, needs)
+        with self._keeper.beside(guest) as use:
+            use()
+            yield network, use
+
+    def _upscaled(self, pixels: NDArray[Any], order: AnyOrder, job: Job, detail: Detail | None) -> NDArray[Any]:
+        from ..enhance.progressive import progressive, with_detail
+        from ..enhance.upscale import upscale
+
+        wanted = order.request.enhancement
+        assert wanted is not None
+        watch: Any = {"tileable": wanted.tileable, "progress": _teller(job), "check": job.check}
+        if UPSCALER in order.networks:
+            with self._network(UPSCALER, order.networks[UPSCALER]) as (network, ready):
+                how: Any = {"fidelity": wanted.upscale_fidelity, **watch}
+                if detail is not None and wanted.scale > 1.0:
+                    side = detail_side(order.request)
+                    return progressive(pixels, wanted.scale, network, detail, side=side, ready=ready, **how)
+                kind: Any = wanted.data
+                pixels = upscale(pixels, wanted.scale, network, kind=kind, **how)
+        if detail is not None:
+            pixels = with_detail(pixels, detail, side=detail_side(order.request), **watch)
+        return pixels
+
+    def _with_faces(self, pixels: NDArray[Any], wanted: Enhancement, path: Path, job: Job) -> NDArray[Any]:
+        """The picture with its faces restored; where there is none no network is loaded, and nothing happens."""
+        from ..enhance.detect_faces import FaceDetector
+        from ..enhance.faces import look, restore_faces
+
+        faces = FaceDetector(self._device).find(look(pixels), job.check)
+        words = {0: "No face was found.", 1: "One face was restored."}
+        said = words.get(len(faces), f"{len(faces)} faces were restored.")
+        watch: Any = {"progress": _teller(job), "check": job.check}
+        if faces:
+            with self._network(FACE, path) as (network, _):
+                pixels = restore_faces(pixels, faces, network, fidelity=wanted.fidelity, **watch)
+        job.note = f"{job.note} {said}".strip()
+        return pixels
+
+
+def network_needs(part: str, path: Path, kind: str) -> NetworkNeeds:
+    """What a network takes on a device of that kind, by its file."""
+    size = path.stat().st_size
+    return face_needs(size) if part == FACE else upscaler_needs(path.stem, size, kind)
 
 
 def with_depth(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
@@ -117,43 +189,6 @@ def with_depth(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     if pixels.dtype == np.uint16:
         return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.rint(pixels.clip(0.0, 1.0) * np.float32(most)).astype(dtype)
-
-
-def _upscaled(
-    pixels: NDArray[Any], order: AnyOrder, device: torch.device, job: Job, detail: Detail | None
-) -> NDArray[Any]:
-    from ..enhance.networks import load_network
-    from ..enhance.progressive import progressive, with_detail
-    from ..enhance.upscale import upscale
-
-    wanted = order.request.enhancement
-    assert wanted is not None
-    network = load_network(order.networks[UPSCALER], device) if UPSCALER in order.networks else None
-    watch: Any = {"tileable": wanted.tileable, "progress": _teller(job), "check": job.check}
-    how: Any = {"fidelity": wanted.upscale_fidelity, **watch}
-    if detail is not None and wanted.scale > 1.0:
-        return progressive(pixels, wanted.scale, network, detail, side=detail_side(order.request), **how)
-    if network is not None:
-        pixels = upscale(pixels, wanted.scale, network, kind=wanted.data, **how)  # pyright: ignore[reportArgumentType]  # checked
-    if detail is not None:
-        pixels = with_detail(pixels, detail, side=detail_side(order.request), **watch)
-    return pixels
-
-
-def _with_faces(pixels: NDArray[Any], wanted: Enhancement, path: Path, device: torch.device, job: Job) -> NDArray[Any]:
-    """The picture with its faces restored; where there is none no network is loaded, and nothing happens."""
-    from ..enhance.detect_faces import FaceDetector
-    from ..enhance.faces import look, restore_faces
-    from ..enhance.networks import load_network
-
-    faces = FaceDetector(device).find(look(pixels), job.check)
-    words = {0: "No face was found.", 1: "One face was restored."}.get(len(faces), f"{len(faces)} faces were restored.")
-    job.note = f"{job.note} {words}".strip()
-    if not faces:
-        return pixels
-    network = load_network(path, device)
-    watch: Any = {"progress": _teller(job), "check": job.check}
-    return restore_faces(pixels, faces, network, fidelity=wanted.fidelity, **watch)
 
 
 def _teller(job: Job) -> Callable[[int, int], None]:

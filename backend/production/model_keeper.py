@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
     from ..flux.model import FluxModel, ModelFiles
     from ..flux.placement import Placement
+    from ..flux.residency import Movable
     from .prompting import Text
 
 log = logging.getLogger("grisaille.production")
+GUEST = "guest"
+"""The key of what is on the device beside a model's own parts."""
 
 
 class ModelKeeper:
@@ -35,6 +39,7 @@ class ModelKeeper:
         """device: "auto" or a torch device's name."""
         self._device = device
         self.loaded: tuple[tuple[object, ...], FluxModel] | None = None
+        self._guest: Movable | None = None
 
     @property
     def device(self) -> torch.device:
@@ -86,12 +91,30 @@ class ModelKeeper:
         if self.loaded is not None:
             self.loaded[1].expect([], 0)
 
-    def make_room(self) -> None:
-        """Lets go of the model where it and a network for pictures would crowd the card."""
-        from ..flux.memory import is_crowded
+    @contextmanager
+    def beside(self, part: Movable) -> Iterator[Callable[[], None]]:
+        """Counts a part among the model's own, so that each makes room for the others.
 
-        if self.loaded is not None and is_crowded(self.loaded[1].device):
-            self.forget()
+        Yields what brings it to the device, before each use, where it is not there.
+        """
+        self._guest = part
+        self._take_in_guest()
+        try:
+            yield self._use_guest
+        finally:
+            self._guest = None
+            if self.loaded is not None:
+                self.loaded[1].places.residency.drop(GUEST)
+
+    def _take_in_guest(self) -> None:
+        if self.loaded is not None and self._guest is not None:
+            self.loaded[1].places.residency.add(GUEST, self._guest)
+
+    def _use_guest(self) -> None:
+        if self.loaded is not None:
+            self.loaded[1].places.residency.use(GUEST)
+        elif self._guest is not None and not self._guest.is_here:
+            self._guest.come()
 
     def forget(self) -> None:
         """Lets go of the model and the memory it took."""
@@ -112,8 +135,11 @@ class ModelKeeper:
             return self.loaded[1]
         self.forget()
         log.info("loading %s on %s", folder.path, device)
+        if self._guest is not None and self._guest.is_here:
+            self._guest.leave()  # what is free now is what the model's parts may take
         model = load_model(model_files(folder), device, dtype, job.check, placement)
         self.loaded = (key, model)
+        self._take_in_guest()
         return model
 
     def _place(self, model: FluxModel, placement: Placement, job: Job) -> None:

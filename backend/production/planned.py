@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..flux.placement import Placement
 from ..models import ControlChoice, FoundLora, ModelFolder, check_family, choose_nets, find_loras
 from ..models.sizes import model_sizes
-from ..planning import Machine, MemoryPlan, ModelChoice, Work, make_plan, step_down
+from ..planning import Machine, MemoryPlan, ModelChoice, Work, make_plan, most_needs, step_down
 from ..wire import GenerationRequest
 from .choosing import model_for
+from .enhancing import network_needs, networks_of
 from .forecast import Expected
 from .passes import passes_of
 from .stage_times import Loaded, RunClass, StageTimes
@@ -22,6 +23,7 @@ STAGE_WORDS = {
     "control": "while the controls were read",
     "denoising": "while it painted",
     "decoding": "while the picture was decoded",
+    "enhancing": "while it was enhanced",
 }
 HOW = {
     "transformer": {"packed": "with its weights packed", "streamed": "with its weights streamed from main memory"},
@@ -38,10 +40,13 @@ def plan_of_job(
     folder: ModelFolder,
     choices: Sequence[ControlChoice],
     loras: Sequence[FoundLora],
+    networks: Mapping[str, Path],
 ) -> MemoryPlan:
-    """The plan for a Request on a model, from the files that are there."""
+    """The plan for a Request on a model, from the files that are there. networks: what enhances it, by part."""
     lora_bytes = sum(found.path.stat().st_size for found in loras if found.lora.strength != 0.0)
-    return make_plan(machine, folder, model_sizes(folder), Work.of(request, folder, choices, lora_bytes))
+    work = Work.of(request, folder, choices, lora_bytes)
+    needs = most_needs(network_needs(part, path, machine.kind) for part, path in networks.items())
+    return make_plan(machine, folder, model_sizes(folder), replace(work, network=needs))
 
 
 def plan_request(
@@ -59,7 +64,8 @@ def plan_request(
         check_family(one.request, folder)
     kinds = [control.kind for control in named.controls]
     choices = choose_nets(kinds, folder.controlnets, folder.name, folder.joined)
-    plan = plan_of_job(machine, named, folder, choices, find_loras(named.loras, models_folder, folder.name))
+    networks = networks_of(named, models_folder)
+    plan = plan_of_job(machine, named, folder, choices, find_loras(named.loras, models_folder, folder.name), networks)
     expected = times.expected(RunClass.of(named, folder.name, device), passes, Loaded(False, False, 1))
     return choice, with_seconds(plan, expected)
 

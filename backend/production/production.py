@@ -18,7 +18,7 @@ from ..wire.request import sources_of
 from .choosing import model_for
 from .detail import DetailPainter, check_detail
 from .enhance_only import enhanced_picture
-from .enhancing import enhanced, networks_of, plan_of_networks
+from .enhancing import Enhancer, networks_of, plan_of_networks
 from .finished import finished
 from .forecast import Forecast
 from .inputs import check_source, control_pictures, maps_used, plan_of
@@ -148,7 +148,7 @@ class Production:
             return self._shown_controls(request, maps, choices, job)
         job.note = f"{job.note} {speeds.note(request.speed, request.sampler)}".strip()
         used = map_digests(maps, maps_used(request, choices, maps), digests)
-        order = replace(self._order(request, folder, choices, passes, used, job), networks=networks)
+        order = self._order(request, folder, choices, passes, used, networks, job)
         key = self._kept.key(order)
         result = self._kept.look_up(key, job)
         if result is not None:
@@ -165,13 +165,16 @@ class Production:
         choices: list[ControlChoice],
         passes: list[Pass],
         digests: Mapping[str, str],
+        networks: Mapping[str, Path],
         job: Job,
     ) -> Order:
         """What runs and how, decided before anything does. digests: of the maps that are used."""
         loras = find_loras(request.loras, self._models_folder, folder.name)
-        memory = self._painter.too_large.avoided(plan_of_job(machine_of(self._device), request, folder, choices, loras))
+        memory = self._painter.too_large.avoided(
+            plan_of_job(machine_of(self._device), request, folder, choices, loras, networks)
+        )
         decided = {"model": folder.name, "variant": folder.variant, **self._decided(job), **plan_of(choices, job.note)}
-        return Order(request, folder, choices, loras, passes, decided, digests, memory).placed(memory)
+        return Order(request, folder, choices, loras, passes, decided, digests, memory, networks).placed(memory)
 
     def _decided(self, job: Job) -> dict[str, str]:
         """Where and in which numbers will be computed, as far as a picture that is kept depends on it."""
@@ -210,9 +213,9 @@ class Production:
             pixels = maps.picture
         device = self._keeper.device
         if request.enhancement is not None:
-            # Nothing here holds the model, so that it can make room.
+            # Nothing here holds the model, so that it can leave.
             detail = DetailPainter(order, maps, pictures, prompt, self._painter, job) if request.has_detail else None
-            pixels = enhanced(pixels, order, device, job, self._keeper.make_room, maps.reference, detail)
+            pixels = Enhancer(device, self._keeper).enhanced(pixels, order, job, maps.reference, detail)
             order = detail.order if detail is not None else order
         plan = {"model": folder.name, "variant": folder.variant, **self._painter.said, **prompt.plan()}
         plan |= {**plan_of_networks(order.networks), "placement": order.memory.as_run(self._painter.said["compiled"])}
