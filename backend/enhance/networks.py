@@ -33,6 +33,8 @@ REFUSED = {
     "SRFormer": "layers.0.residual_group.blocks.0.attn.aligned_relative_position_index",
 }
 """Kinds whose licences forbid commercial use of what they make, and a weight by which each is known."""
+CHANNELS_LAST = ("ESRGAN", "RealESRGAN Compact")
+"""Nets of nothing but convolutions, which take a third less time with that order. Others may not run so: GFPGAN."""
 WINDOW_SIDES = ("window_size", "split_size", "stripe_size")
 """What spandrel's classes call the sides of the windows in which they compare pixels, a number or some."""
 COARSEST = {"SCUNet": 8}
@@ -63,9 +65,8 @@ class Network:
         self.align = _align(descriptor)
         self.is_half = is_half
         self.device = device
-        # Channels last, convolutions take a third less time; GFPGAN cannot run so.
-        self._order = torch.contiguous_format if self.purpose == "face" else torch.channels_last
-        if self.purpose != "face":
+        self._order = torch.channels_last if self.architecture in CHANNELS_LAST else torch.contiguous_format
+        if self.architecture in CHANNELS_LAST:
             descriptor.model.to(memory_format=self._order)
         self._full = descriptor if is_half else descriptor.to(device)
         self._half = copy.deepcopy(descriptor).half().to(device) if is_half else None

@@ -143,6 +143,8 @@ def _check_size(size: tuple[int, ...], factor: float, network: Network | None) -
     if network is not None and network.scale == 1:
         if factor != 1.0:
             _bad(f"The network {network.name} keeps a picture's size.", "Choose one for upscaling, or a factor of 1.")
+    elif network is not None and factor == 1.0:
+        _bad(f"The network {network.name} makes pictures larger.", f"Choose {FACTOR_MIN:g} to {FACTOR_MAX:g} times.")
     elif not FACTOR_MIN <= factor <= FACTOR_MAX:
         _bad(f"A picture cannot be enlarged by {factor:g}.", f"Choose {FACTOR_MIN:g} to {FACTOR_MAX:g}.")
     height, width = _scaled(size, factor)

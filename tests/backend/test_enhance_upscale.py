@@ -227,6 +227,8 @@ def test_a_network_for_faces_or_for_no_size_is_refused(tmp_path: Path, net: Netw
     with pytest.raises(FailureError) as caught:
         upscale(painted(40, 40), 2.0, restorer)
     assert caught.value.failure.kind == FailureKind.BAD_REQUEST
+    with pytest.raises(FailureError, match="makes pictures larger"):
+        upscale(painted(40, 40), 1.0, net)
     face = copy.copy(net)
     face.purpose = "face"
     with pytest.raises(FailureError) as caught:
