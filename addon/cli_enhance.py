@@ -37,6 +37,7 @@ def add_to(commands: Any) -> None:
     add("picture", type=Path, help="a picture's file")
     add("--out", required=True, type=Path, metavar="PNG", help="the file for the new picture")
     add_options(command)
+    add("--prompt", default="", help="what detail is painted from (default: the scene's)")
     add("--data", choices=("auto", *DATA_KINDS), default="auto", help="what the picture holds (default: colours)")
     add("--non-color", action="store_true", help="it is a map; of normals where its values are directions")
     add("--json", type=Path, metavar="FILE", help="write what was done, or why not, as JSON")
@@ -73,4 +74,5 @@ def order(options: argparse.Namespace) -> Order:
     if options.non_color:
         bpy.data.images[name].colorspace_settings.name = "Non-Color"  # pyright: ignore[reportAttributeAccessIssue]
     data = "AUTO" if options.data == "auto" else options.data
-    return enhance.order_for(bpy.context.scene, name, values(options), data, str(options.out.absolute()))
+    output = str(options.out.absolute())
+    return enhance.order_for(bpy.context.scene, name, values(options), data, output, options.prompt)

@@ -32,6 +32,9 @@ class GRISAILLE_OT_enhance(EnhanceOptions, PaintingOperator, bpy.types.Operator)
     image: bpy.props.StringProperty(
         name="Image", description="Its name; empty for the one in the Image Editor", options={"SKIP_SAVE"}
     )
+    prompt: bpy.props.StringProperty(
+        name="Prompt", description="What detail is painted from; empty for the scene's", options={"SKIP_SAVE"}
+    )
     data: bpy.props.EnumProperty(name="Holds", items=DATA_ITEMS, options={"SKIP_SAVE"})
     filepath: bpy.props.StringProperty(
         name="File", description="A file for the picture, besides the image", subtype="FILE_PATH", options={"SKIP_SAVE"}
@@ -40,7 +43,8 @@ class GRISAILLE_OT_enhance(EnhanceOptions, PaintingOperator, bpy.types.Operator)
     def order(self, context: bpy.types.Context) -> jobs.Order:
         values = self.enhancement_values()
         output = bpy.path.abspath(self.filepath) if self.filepath else ""
-        return order_for(context.scene, self.image or shown_image(context), values, self.data, output)
+        name = self.image or shown_image(context)
+        return order_for(context.scene, name, values, self.data, output, self.prompt)
 
 
 def shown_image(context: bpy.types.Context) -> str:
@@ -50,11 +54,17 @@ def shown_image(context: bpy.types.Context) -> str:
 
 
 def order_for(
-    scene: bpy.types.Scene, name: str, values: dict[str, Any], data: str = "AUTO", output: str = ""
+    scene: bpy.types.Scene,
+    name: str,
+    values: dict[str, Any],
+    data: str = "AUTO",
+    output: str = "",
+    prompt: str = "",
 ) -> jobs.Order:
     """The order that enhances the image of that name. Raises `FailureError` (bad_request).
 
-    values: fields of `Enhancement`; where all are None, the scene's settings. data: one of DATA_ITEMS.
+    values: fields of `Enhancement`; where all are None, the scene's settings. data: one of DATA_ITEMS. prompt: what
+    detail is painted from; "" for the scene's.
     """
     if not name:
         raise FailureError.of(
@@ -76,7 +86,8 @@ def order_for(
     if wanted.detail:
         # The scene's view need not be what the image shows, so nothing of it guides the detail.
         painted = settings.to_request(chosen_settings, width, height, chosen_settings.seed)
-        base = replace(painted, strength=1.0, controls=(), stages=(), reference_strength=0.0)
+        words = {"prompt": prompt} if prompt else {}
+        base = replace(painted, strength=1.0, controls=(), stages=(), reference_strength=0.0, **words)
     else:
         named = settings.style(chosen_settings.style) if wanted.finish == "style" else {}
         base = GenerationRequest("", width=width, height=height, seed=chosen_settings.seed, **named)

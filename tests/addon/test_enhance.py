@@ -140,6 +140,8 @@ def test_detail_in_an_image_is_painted_from_the_scenes_words(fake_link: FakeLink
     request = submitted(fake_link)[0]
     assert (request.task, request.prompt, request.steps, request.seed) == ("enhance", "a brick wall", 9, 4)
     assert request.enhancement.detail == 0.25 and not request.controls and request.model
+    ops().enhance(image="wall.png", detail=0.25, prompt="wet slate")
+    assert submitted(fake_link)[0].prompt == "wet slate" and settings.prompt == "a brick wall"
     image("height", colours(), "Non-Color")
     scene().grisaille_enhancement.detail = 0.25
     ops().enhance(image="height")
