@@ -2,7 +2,7 @@
 
 from ..wire.model_names import model_names
 from .control_choice import ControlChoice, choose_nets
-from .families import check_family
+from .families import check_family, detail_task
 from .loras import FoundLora, find_loras
 from .model_folder import ControlKind, ControlNetEntry, ModelFolder, find_model
 
@@ -14,6 +14,7 @@ __all__ = [
     "ModelFolder",
     "check_family",
     "choose_nets",
+    "detail_task",
     "find_loras",
     "find_model",
     "model_names",

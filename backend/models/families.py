@@ -30,6 +30,11 @@ def check_family(request: GenerationRequest, folder: ModelFolder) -> None:
             f"Choose another model ({' or '.join(able[:3])}), or another task"
             f" (this one can {' or '.join(map(_words, family.tasks))}).",
         )
+    if request.has_detail and detail_task(request) not in family.tasks:
+        _unsupported(
+            f"The model {folder.name!r} ({folder.variant}) cannot paint detail into a picture.",
+            "Set the enhancement's detail to 0, or choose another model, such as dev.",
+        )
     if family.recipe:
         _check_joined_control(request, folder)
     if request.reference_strength > 0.0 and folder.redux is None:
@@ -38,6 +43,11 @@ def check_family(request: GenerationRequest, folder: ModelFolder) -> None:
             "Take the reference picture away, or add image_encoder and redux of FLUX.1-Redux-dev to the model.",
         )
     _check_channels(folder)
+
+
+def detail_task(request: GenerationRequest) -> str:
+    """The task that a tile is painted by, where detail is: what a mask keeps stays kept."""
+    return "inpaint" if request.task == "inpaint" else "image_to_image"
 
 
 def _check_joined_control(request: GenerationRequest, folder: ModelFolder) -> None:

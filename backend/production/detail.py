@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..models import ModelFolder
-from ..wire import ControlMaps, FailureError, FailureKind, GenerationRequest
+from ..models import detail_task
+from ..wire import ControlMaps, GenerationRequest
 from ..wire.request import SEED_MAX, SIZE_MIN, SIZE_MULTIPLE
 from .job import Job
 from .keeping import Order
@@ -22,21 +22,6 @@ if TYPE_CHECKING:
     from ..prompts import FinalPrompt
 
     Floats = NDArray[np.float32]
-
-
-def check_detail(request: GenerationRequest, folder: ModelFolder) -> None:
-    """Raises `FailureError` (model_unsupported) where detail is wanted, and the model cannot paint over a picture."""
-    if request.has_detail and _task(request) not in folder.family.tasks:
-        raise FailureError.of(
-            FailureKind.MODEL_UNSUPPORTED,
-            f"The model {folder.name!r} ({folder.variant}) cannot paint detail into a picture.",
-            "Set the enhancement's detail to 0, or choose another model, such as dev.",
-        )
-
-
-def _task(request: GenerationRequest) -> str:
-    """Of a tile."""
-    return "inpaint" if request.task == "inpaint" else "image_to_image"
 
 
 class DetailPainter:
@@ -104,7 +89,7 @@ class DetailPainter:
             width=columns,
             height=rows,
             seed=(last.seed + 1) % (SEED_MAX + 1),
-            task=_task(self._request),
+            task=detail_task(self._request),
             strength=wanted.detail,
             stages=(),
             enhancement=None,

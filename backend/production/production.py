@@ -16,7 +16,7 @@ from ..models import ControlChoice, ModelFolder, check_family, choose_nets, find
 from ..wire import ControlMaps, Failure, FailureKind, GenerationRequest, GenerationResult, speeds
 from ..wire.request import sources_of
 from .choosing import model_for
-from .detail import DetailPainter, check_detail
+from .detail import DetailPainter
 from .enhance_only import enhanced_picture
 from .enhancing import Enhancer, networks_of, plan_of_networks
 from .finished import finished
@@ -139,7 +139,6 @@ class Production:
         passes = passes_of(request, frozenset(folder.joined))
         for one in passes:
             check_family(one.request, folder)
-        check_detail(request, folder)
         job.check()
         kinds = [control.kind for control in request.controls]
         choices = choose_nets(kinds, folder.controlnets, folder.name, folder.joined)

@@ -15,12 +15,12 @@ from backend.enhance.networks import Network
 from backend.enhance.upscale import TILES as UPSCALE_TILES
 from backend.models import find_model
 from backend.models.sizes import model_sizes
-from backend.planning import Work, make_plan, upscaler_needs
+from backend.planning import Work, choose_model, make_plan, upscaler_needs
 from backend.planning.estimate import STAGES
 from backend.planning.networks import TILES
 from backend.production import Production
 from backend.production.network_part import NetworkPart
-from backend.wire import ControlMaps, Enhancement, FailureKind, GenerationRequest
+from backend.wire import ControlMaps, Enhancement, FailureError, FailureKind, GenerationRequest
 from tests.backend.apart import apart
 from tests.backend.enhance_samples import painted, write_compact
 from tests.backend.live_bytes import LiveBytes
@@ -151,3 +151,13 @@ def test_where_memory_runs_out_all_the_same_the_model_leaves(folder: Path, monke
     monkeypatch.setattr(Network, "__call__", never)
     failure = failed(run(production, request))
     assert failure.kind == FailureKind.OUT_OF_MEMORY and "too little" in failure.message
+
+
+def test_a_model_that_can_paint_detail_is_chosen_before_one_that_cannot() -> None:
+    able, unable = model("q4", "Q4_K_S"), model("kontext", "Q8_0")
+    unable = (replace(unable[0], variant="kontext-dev"), unable[1])
+    request = GenerationRequest("a cube", task="edit", enhancement=Enhancement(2.0, detail=0.3))
+    with pytest.raises(FailureError, match="cannot"):
+        choose_model(request, [able, unable], card(24.0))
+    enhancing = replace(request, task="enhance", width=3000, height=2000)
+    assert choose_model(enhancing, [unable, able], card(24.0)).folder.name == "q4"
