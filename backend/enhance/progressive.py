@@ -13,7 +13,7 @@ from ..wire import FailureError, FailureKind
 from .networks import Network
 from .pixels import as_float, from_float
 from .tiles import Tile, plan_axis
-from .upscale import upscale
+from .upscale import FACTOR_MIN, upscale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,14 +64,15 @@ def progressive(
     check: Callable[[], None] = lambda: None,
     ready: Callable[[], None] = lambda: None,
 ) -> NDArray[Any]:
-    """Enlarges a picture of colours in steps of about 2, and has detail painted in before the last (2x, detail, 2x).
+    """Enlarges a picture of colours by doublings, and has detail painted in before the last step (2x, detail, 2x).
 
-    Where one step makes it, detail comes after that. picture, factor, network, fidelity, tileable, progress, check: as
-    `upscale` has them. detail: called for tiles of about `side` pixels that overlap by `overlap` and are blended there;
-    transparency does not pass through it. ready: called before each use of the network, which may have been sent away
-    for `detail` to have its place. Raises what `upscale` and `detail` raise.
+    The last step is one of 1.5 to 3; where that is the only one, detail comes after it. picture, factor, network,
+    fidelity, tileable, progress, check: as `upscale` has them. detail: called for tiles of about `side` pixels that
+    overlap by `overlap` and are blended there; transparency does not pass through it. ready: called before each use of
+    the network, which may have been sent away for `detail` to have its place. Raises what `upscale` and `detail` raise.
     """
-    count = max(1, round(math.log2(factor))) if factor > 0 else 1
+    factors = _steps(factor)
+    count = len(factors)
     whole = UPSCALING * count + PAINTING * max(1, count - 1)
     told = 0
 
@@ -79,16 +80,19 @@ def progressive(
         return lambda done, total: progress(int(100 * (told + weight * done / total) / whole), 100)
 
     watch: Any = {"tileable": tileable, "check": check}
-    for index in range(count):
+    for index, step in enumerate(factors):
         ready()
-        picture = upscale(
-            picture, factor ** (1 / count), network, fidelity=fidelity, progress=counting(UPSCALING), **watch
-        )
+        picture = upscale(picture, step, network, fidelity=fidelity, progress=counting(UPSCALING), **watch)
         told += UPSCALING
         if index < count - 1 or count == 1:
             picture = with_detail(picture, detail, side=side, overlap=overlap, progress=counting(PAINTING), **watch)
             told += PAINTING
     return picture
+
+
+def _steps(factor: float) -> list[float]:
+    """Factors that make up another one. Doubled sides are whole numbers, so that the result has exactly its size."""
+    return [2.0, *_steps(factor / 2.0)] if factor >= 2.0 * FACTOR_MIN else [factor]
 
 
 def with_detail(
