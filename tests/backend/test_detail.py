@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from backend.__main__ import main
+from backend.enhance.progressive import Box
 from backend.flux.latents import noise_at
 from backend.flux.picture_job import PictureJob
 from backend.outputs import read_request
 from backend.planning import Work, detail_side
 from backend.production import Production
+from backend.production.window import Window
 from backend.sample import NAME
 from backend.sample.figures import held_out_cases, look_for
 from backend.sample.judge import edge_recall
@@ -200,6 +202,25 @@ def test_a_model_that_starts_from_no_picture_paints_no_detail(families_folder: P
     request = replace(DETAIL, model="kontext-dev")
     failure = failed(run(Production(tmp_path, "cpu"), request))
     assert failure.kind == FailureKind.MODEL_UNSUPPORTED and "cannot paint detail" in failure.message
+
+
+def test_a_window_shows_the_place_of_its_tile() -> None:
+    whole = painted(96, 128)
+    assert np.array_equal(Window(Box(16, 32, 80, 96, 96, 128), 64, 64).cut(whole), whole[16:80, 32:96])
+    over = Window(Box(-16, 100, 48, 164, 96, 128), 64, 64, is_ring=True).cut(whole)
+    rows, columns = np.arange(-16, 48) % 96, np.arange(100, 164) % 128
+    assert np.array_equal(over, whole[np.ix_(rows, columns)])
+    beyond = Window(Box(64, 96, 96, 128, 96, 128), 48, 64).cut(whole)
+    assert np.array_equal(beyond[:32, :32], whole[64:, 96:]) and (beyond[34:, 34:] == whole[-1, -1]).all()
+    # From a picture of half the size, it is what the whole made larger shows there.
+    half = np.asarray(Image.fromarray(whole).resize((64, 48), Image.Resampling.BOX))
+    large = np.asarray(Image.fromarray(half).resize((128, 96), Image.Resampling.BICUBIC)).astype(int)
+    part = Window(Box(16, 32, 80, 96, 96, 128), 64, 64).cut(half)
+    assert np.abs(part - large[16:80, 32:96]).max() <= 1
+    mask = np.zeros((48, 64), np.float32)
+    mask[:, 40:] = 1.0
+    free = Window(Box(16, 32, 80, 96, 96, 128), 64, 64).cut_mask(mask)
+    assert (free[:, :46] == 0.0).all() and (free[:, 50:] == 1.0).all()
 
 
 def test_neighbours_have_the_same_noise_where_they_overlap() -> None:
