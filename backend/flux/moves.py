@@ -19,8 +19,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from .unpack import unpacked
 
 CPU = torch.device("cpu")
-PINNED_SHARE = 0.4
-"""Of main memory: how much may be pinned, which the system can neither move nor page out."""
+PINNED_SHARE = 0.5
+"""Of the main memory that is free: how much may be pinned, which the system can neither move nor page out."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +40,11 @@ def is_apart(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def pinned_limit() -> int:
+    """Bytes that may be pinned for a model that is loaded now."""
+    return int(PINNED_SHARE * psutil.virtual_memory().available)
+
+
 class Mover:
     """Brings tensors to one device and sends them away, and counts bytes.
 
@@ -47,10 +52,10 @@ class Mover:
     """
 
     def __init__(self, device: torch.device, pinned_room: int | None = None) -> None:
-        """pinned_room: bytes at most; None for a share of main memory."""
+        """pinned_room: bytes at most; None for a share of what is free."""
         self.device, self.apart = device, is_apart(device)
         self.came = self.left = self.pinned = 0
-        self.pinned_room = int(PINNED_SHARE * psutil.virtual_memory().total) if pinned_room is None else pinned_room
+        self.pinned_room = pinned_limit() if pinned_room is None else pinned_room
         self._pinned_at: set[int] = set()
         # What a loaded tensor is in main memory, a Tensor or Packed; None while only the device has it.
         self._sources: WeakTensorKeyDictionary = WeakTensorKeyDictionary()

@@ -114,6 +114,7 @@ class PictureJob:
 
         mask: (height, width) 0..1, how much each place of it may change; on FLUX.1-Fill 0.5 and more may.
         """
+        self.model.places.begin("control")
         latents = self.model.encode(_values(image)).float()
         if self.request.task == "edit":
             self.joined = beside(latents.to(self.model.dtype))
@@ -126,6 +127,7 @@ class PictureJob:
         self.original, self.is_kept = image, mask == 0.0 if mask is not None else None
 
     def read_text(self) -> None:
+        self.model.places.begin("text")
         own = Prompts(WeightedText(self.request.prompt), WeightedText(self.request.negative_prompt))
         prompts = self.prompts or own
         self.conditions = self._conditions(prompts.positive)
@@ -148,6 +150,7 @@ class PictureJob:
 
         check: called while the net is loaded; ends that by raising.
         """
+        self.model.places.begin("control")
         if control.folder is None:
             self.joined = Joined(pack(self.model.encode(_values(control.picture))))
             return
@@ -182,6 +185,7 @@ class PictureJob:
     def denoise(self, on_step: Callable[[int, Tensor], None]) -> None:
         """on_step: called with each step's number from 0 and the tokens predicted there; ends the loop by raising."""
         net, places = self.model.transformer.model, self.model.places
+        places.begin("denoising")
         with ExitStack() as stack:
             self.model.products = self._products()
             stack.enter_context(places.painting(self.model.products if self.model.products in FORMS else ""))
@@ -254,6 +258,7 @@ class PictureJob:
 
     def decode(self) -> Picture | NDArray[np.uint16]:
         """(height, width, 3): the finished picture, uint8 or uint16 by the Request's bit depth."""
+        self.model.places.begin("decoding")
         exactly = computing_in_float32(self.model.vae) if self.request.bit_depth > 8 else nullcontext()
         with exactly:
             image = self.model.decode(unpack(self.tokens, self.rows, self.columns))

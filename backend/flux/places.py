@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -50,7 +50,10 @@ class Net:
 
 
 class Places:
-    """Where the parts of one model are. Keys of parts: the names above, and the folders of ControlNets."""
+    """Where the parts of one model are. Keys of parts: the names above, and the folders of ControlNets.
+
+    rooms: bytes that all parts together may take on the device, by the stage of a picture, as its plan has it.
+    """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.mover = Mover(device)
@@ -58,6 +61,7 @@ class Places:
         self.placement = Placement()
         self.adaln = AdalnWeights(self.mover)
         self.residency = Residency(room_of(device))
+        self.rooms: Mapping[str, int] = {}
         self.eight_bits = EightBits(self.mover)
         self.residency.add(EIGHT_BITS, self.eight_bits)
         self._nets: dict[Hashable, Net] = {}
@@ -123,6 +127,15 @@ class Places:
         else:
             self._unpacked.pack()
             self._unpacked = None
+
+    def begin(self, stage: str) -> None:
+        """A stage begins: what is there and was used least recently leaves for what is computed in it.
+
+        While a picture is decoded the transformer is the last to leave, where all else is not enough.
+        """
+        if stage in self.rooms:
+            self.residency.room = self.rooms[stage]
+            self.residency.make_room(0)
 
     def use(self, key: Hashable, check: Check = no_check) -> None:
         """Sees to it that a part is on the device; of a net, what is around its blocks.

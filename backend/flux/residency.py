@@ -26,6 +26,10 @@ class Movable(Protocol):
 class Residency:
     """room: bytes that all parts together may take on the device; None for any number.
 
+    What was used least recently leaves first, and nothing does whose place is not needed. Where three are used in turn
+    with room for two, one moves at each turn, of which knowing the future would spare every second one; a plan for a
+    picture that needs all three has them leave, or stream.
+
     moves: how often each part came, by its key.
     """
 

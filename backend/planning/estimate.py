@@ -40,10 +40,9 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
     machine: for its kind and number format alone, but for that network, for which other parts leave.
     Where the encoders leave, the transformer makes room for them, and stays where it is after the picture.
     """
-    size = machine.itemsize
-    encoders, vae = encoder_bytes(sizes, placement, size), sizes.vae.bytes_of(size)
+    encoders, vae = encoder_bytes(sizes, placement, machine.itemsize), sizes.vae.bytes_of(machine.itemsize)
     nets = net_bytes(sizes, work, placement, machine)
-    reference = sizes.redux.bytes_of(size) if work.has_reference else 0
+    reference = sizes.redux.bytes_of(machine.itemsize) if work.has_reference else 0
     always = vae + reference
     transformer = transformer_bytes(sizes, work, placement, machine)
     waiting = 0 if placement.encoders_leave else encoders
@@ -55,19 +54,29 @@ def peaks(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement)
         painting = making = transformer
     beside_text = 0 if placement.encoders_leave else transformer
     nets_waiting = 0 if placement.nets_leave else nets
-    scratch = unpacking_bytes(sizes, size)
+    beside = beside_weights(machine, sizes, work, placement)
     kept = always + waiting + transformer + nets_waiting
     enhancing = {"enhancing": enhancing_peak(machine, kept, work)} if work.network.weights else {}
     return {
-        "loading": always + max(waiting + transformer + scratch, encoders),
-        "text": always + encoders + beside_text + nets_waiting + text_peak(sizes, work, size),
-        "control": always + waiting + transformer + nets + encode_peak(sizes, work, placement, size),
-        "denoising": always
-        + waiting
-        + nets
-        + max(making, painting + scratch + pass_peak(sizes, work, size, placement.graphs)),
-        "decoding": kept + decode_peak(sizes, work, placement, size),
+        "loading": always + max(waiting + transformer + beside["loading"], encoders),
+        "text": always + encoders + beside_text + nets_waiting + beside["text"],
+        "control": always + waiting + transformer + nets + beside["control"],
+        "denoising": always + waiting + nets + max(making, painting + beside["denoising"]),
+        "decoding": kept + beside["decoding"],
         **enhancing,
+    }
+
+
+def beside_weights(machine: Machine, sizes: ModelSizes, work: Work, placement: Placement) -> dict[str, int]:
+    """Bytes on the device beside all weights at the most, by stage."""
+    size = machine.itemsize
+    scratch = unpacking_bytes(sizes, size)
+    return {
+        "loading": scratch,
+        "text": text_peak(sizes, work, size),
+        "control": encode_peak(sizes, work, placement, size),
+        "denoising": scratch + pass_peak(sizes, work, size, placement.graphs),
+        "decoding": decode_peak(sizes, work, placement, size),
     }
 
 

@@ -9,7 +9,7 @@ from ..flux.placement import Placement
 from ..models import ModelFolder
 from ..models.sizes import ModelSizes
 from . import ladder
-from .estimate import STAGES, host_bytes, peaks
+from .estimate import STAGES, beside_weights, host_bytes, peaks
 from .machine import GB, Machine
 from .work import Work
 
@@ -67,6 +67,18 @@ class MemoryPlan:
     def host_bytes(self) -> int:
         """What waits in main memory while it is not on the device."""
         return host_bytes(self.machine, self.sizes, self.work, self.placement)
+
+    @property
+    def rooms(self) -> dict[str, int]:
+        """What all weights together may take on the device, by stage; {} where that is not known.
+
+        The plan's own are less where it fits; the rest is for what other pictures used, a ControlNet, say.
+        """
+        if not self.machine.usable or not self.machine.has_own_memory:
+            return {}
+        beside = beside_weights(self.machine, self.sizes, self.work, self.placement)
+        # A network that enhances is itself a part, with what it takes beside its weights.
+        return {stage: max(0, self.machine.usable - size) for stage, size in {**beside, "enhancing": 0}.items()}
 
     @property
     def lines(self) -> tuple[str, str]:

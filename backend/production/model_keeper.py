@@ -62,6 +62,7 @@ class ModelKeeper:
 
             with without_gradients():
                 model = self._model(order.folder, order.memory.placement, job)
+                model.places.rooms = order.memory.rooms
                 use_loras(model, order.loras)
             if ahead:
                 model.expect([WeightedText(*text) for text in ahead], controls)
@@ -112,6 +113,7 @@ class ModelKeeper:
 
     def _use_guest(self) -> None:
         if self.loaded is not None:
+            self.loaded[1].places.begin("enhancing")
             self.loaded[1].places.residency.use(GUEST)
         elif self._guest is not None and not self._guest.is_here:
             self._guest.come()

@@ -19,7 +19,7 @@ from backend.flux.model import FluxModel, load_model
 from backend.flux.modulation import ADALN
 from backend.flux.picture_job import ControlInput, PictureJob
 from backend.flux.placement import Placement
-from backend.flux.places import ENCODERS, T5, TRANSFORMER, Places
+from backend.flux.places import ENCODERS, T5, TRANSFORMER, VAE, Places
 from backend.flux.quantised_linear import QuantisedLinear
 from backend.flux.write_gguf import bfl_tensors
 from backend.models import ModelFolder, find_model
@@ -281,6 +281,28 @@ def test_nets_that_do_not_fit_stream(plain_model: FluxModel, folder: ModelFolder
     assert max(moved.values()) <= 2, moved
     streams = [key for key, net in model.places._nets.items() if net.stream is not None]
     assert streams == [TRANSFORMER, other]
+
+
+def test_what_other_pictures_used_leaves_for_the_decoder(plain_model: FluxModel, folder: ModelFolder) -> None:
+    """By the room that the plan has for weights in each stage; the transformer last, where all else is too little."""
+    controls = control_inputs(folder, [("depth", 0.7, 0.0, 1.0)])
+    net, stages = controls[0].folder, ("text", "control", "denoising", "decoding")
+    model = load_apart(folder)
+    wanted = ours(plain_model, REQUEST, [])
+    ours(model, REQUEST, controls)
+    where, every = model.places, bytes_here(model.places)
+    nets = sum(where.residency[key].size() for key in (net, (net, "blocks")))
+    for key in (*ENCODERS, T5_BLOCKS):
+        where.residency.leave(key)
+    own = bytes_here(where) - nets
+    where.rooms = dict.fromkeys(stages, every)
+    assert np.array_equal(ours(model, REQUEST, [])[1], wanted[1]) and net in where.residency.here(), "there is room"
+    where.rooms |= {"decoding": own + nets // 4}
+    assert np.array_equal(ours(model, REQUEST, [])[1], wanted[1])
+    assert {TRANSFORMER, BLOCKS, VAE} <= set(where.residency.here()) and (net, "blocks") not in where.residency.here()
+    where.rooms |= {"decoding": own // 4}
+    assert np.array_equal(ours(model, REQUEST, [])[1], wanted[1])
+    assert BLOCKS not in where.residency.here() and bytes_here(where) <= own // 4 + where.residency[VAE].size()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA graphics card")

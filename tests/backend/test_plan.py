@@ -223,6 +223,22 @@ def test_what_can_fit_does(
         assert not plan.fits and "may not fit" in plan.lines[0]
 
 
+@given(MACHINES, MODELS, *WORKS)
+def test_a_plan_that_fits_leaves_room_for_its_own_weights(
+    machine: Machine, found: tuple, side: int, height: int, steps: int, nets: int, bits: int
+) -> None:
+    folder, sizes = found
+    plan = make_plan(machine, folder, sizes, work_on(folder, side, height, steps, nets, bits))
+    assert bool(plan.rooms) == machine.has_own_memory
+    for stage in STAGES if plan.rooms else ():
+        room = plan.rooms[stage]
+        beside = machine.usable - room
+        assert 0 <= beside <= machine.usable and beside < plan.peaks[stage]
+        assert not plan.fits or plan.peaks[stage] - beside <= room
+    if plan.rooms and not plan.fits and len(folder.controlnets) == 0:
+        assert plan.fullest != "decoding", "the last tiles are smaller than a call of the transformer"
+
+
 @given(MACHINES, st.floats(0.0, 40.0), MODELS, *WORKS)
 def test_more_memory_is_never_a_lower_rung(
     machine: Machine, more: float, found: tuple, side: int, height: int, steps: int, nets: int, bits: int

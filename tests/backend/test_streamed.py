@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -53,7 +52,7 @@ def test_weights_beyond_the_limit_are_not_pinned(folder: ModelFolder, plain_mode
     assert len(whole.places._nets[TRANSFORMER].stream.gathered) == 4  # type: ignore[union-attr]
     limit = whole.places.mover.pinned // 2
     with torch.inference_mode(), apart(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backend.flux.moves.PINNED_SHARE", limit / psutil.virtual_memory().total)
+        patch.setattr("backend.flux.moves.pinned_limit", lambda: limit)
         some = load_model(model_files(folder), CPU, torch.float32, lambda: None, Placement("streamed"))
     stream = some.places._nets[TRANSFORMER].stream
     assert stream is not None and 0 < len(stream.gathered) < 4 and some.places.mover.pinned <= limit
@@ -179,7 +178,7 @@ def test_the_transformer_has_the_pinned_memory_first(folder: ModelFolder) -> Non
     both = Placement("streamed", encoders_leave=True, encoders_streamed=True)
     limit = load_apart(folder, Placement("streamed", encoders_leave=True)).places.mover.pinned
     with torch.inference_mode(), apart(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backend.flux.moves.PINNED_SHARE", (limit + 4096) / psutil.virtual_memory().total)
+        patch.setattr("backend.flux.moves.pinned_limit", lambda: limit + 4096)
         model = load_model(model_files(folder), CPU, torch.float32, lambda: None, both)
     streams = {key: model.places._nets[key].stream for key in (TRANSFORMER, T5)}
     assert len(streams[TRANSFORMER].gathered) == 4 and len(streams[T5].gathered) == 0  # type: ignore[union-attr]
