@@ -45,9 +45,9 @@ class Loop:
     is_compiled: bool = False
 
 
-def plan(folder: ModelFolder, size: BenchSize, side: int, device: torch.device) -> MemoryPlan:
+def plan(folder: ModelFolder, size: BenchSize, side: int, device: torch.device, speed: str = EXACT) -> MemoryPlan:
     """What production would decide for such a picture here and now."""
-    request = replace(request_of(size, side), controls=(Control("depth", STRENGTH, 0.0, 1.0),))
+    request = replace(request_of(size, side, speed), controls=(Control("depth", STRENGTH, 0.0, 1.0),))
     choices = choose_nets(["depth"], folder.controlnets, folder.name, folder.joined)
     return plan_of_job(machine_of(str(device)), request, folder, choices, (), {})
 
@@ -55,9 +55,10 @@ def plan(folder: ModelFolder, size: BenchSize, side: int, device: torch.device) 
 def in_words(placement: Placement) -> str:
     """A placement, for a note."""
     said = [placement.transformer]
-    said += ["encoders leave"] * placement.encoders_leave + ["nets leave"] * placement.nets_leave
-    said += [f"VAE in tiles of {placement.vae_tile}"] * bool(placement.vae_tile)
-    return ", ".join([*said, "to be compiled" if placement.compiled else "not to be compiled"])
+    said += ["encoders leave"] * placement.encoders_leave + ["T5 streamed"] * placement.encoders_streamed
+    said += ["nets leave"] * placement.nets_leave + [f"VAE in tiles of {placement.vae_tile}"] * bool(placement.vae_tile)
+    said += ["to be compiled" if placement.compiled else "not to be compiled"]
+    return ", ".join([*said, *["with CUDA graphs"] * placement.graphs])
 
 
 def load(folder: ModelFolder, device: torch.device, dtype: torch.dtype, placement: Placement) -> FluxModel:
@@ -102,6 +103,7 @@ def run_loop(
 
 def _timed(model: FluxModel, folder: ModelFolder, request: GenerationRequest) -> Loop:
     job = ready_job(model, folder, request)
+    model.running.begin()
     synchronise(model.device)
     reset_peak(model.device)
     began = time.perf_counter()

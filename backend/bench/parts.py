@@ -176,7 +176,8 @@ def ours_packed(bench: Bench) -> Values:
     folder = bench_model(bench.scratch, bench.size, "Q8_0", bench.say)
     side = bench.size.sides[0]
     plan = ours.plan(folder, bench.size, side, bench.device)
-    placement = Placement("packed", attention=plan.placement.attention, compiled=plan.placement.compiled)
+    is_compiled, has_graphs = plan.placement.compiled, plan.placement.graphs
+    placement = Placement("packed", compiled=is_compiled, graphs=has_graphs)
     files = model_sizes(folder).files
     if plan.machine.usable and files > plan.machine.usable:
         raise NotHereError("This device does not hold all of the model at once.")
@@ -195,7 +196,7 @@ def ours_by(speed: str) -> Callable[[Bench], Values]:
     def run(bench: Bench) -> Values:
         folder = bench_model(bench.scratch, bench.size, "Q8_0", bench.say)
         side = bench.size.sides[0]
-        model = ours.load(folder, bench.device, bench.dtype, _placement(bench, folder, side))
+        model = ours.load(folder, bench.device, bench.dtype, _placement(bench, folder, side, speed))
         exact = ours.kept_tokens(bench.exact_path, bench.origin) if "exact" in bench.done else None
         if exact is None:
             quiet = replace(bench, keep=lambda values: None, notes=[], profile=False)
@@ -208,9 +209,9 @@ def ours_by(speed: str) -> Callable[[Bench], Values]:
     return run
 
 
-def _placement(bench: Bench, folder: ModelFolder, side: int) -> Placement:
+def _placement(bench: Bench, folder: ModelFolder, side: int, speed: str = EXACT) -> Placement:
     """By the plan of this machine; said below the table."""
-    plan = ours.plan(folder, bench.size, side, bench.device)
+    plan = ours.plan(folder, bench.size, side, bench.device, speed)
     bench.notes.append(ours.in_words(plan.placement))
     return plan.placement
 
@@ -227,6 +228,8 @@ def _loop(bench: Bench, model: FluxModel, folder: ModelFolder, speed: str, side:
     if model.places.placement.compiled and not loop.is_compiled:
         why = model.running.programs.trouble or "its programs were not there in time"
         bench.notes.append(f"ran not compiled: {why}")
+    elif model.places.placement.graphs and not model.running.graphed:
+        bench.notes.append(f"ran without CUDA graphs: {model.running.graphs.trouble or 'it makes too few calls'}")
     if bench.profile:
         path = bench.scratch / f"profile-{folder.name}-{side}-{speed}.txt"
         path.write_text(ours.profile_step(model, folder, request), encoding="utf-8")
