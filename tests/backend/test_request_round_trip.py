@@ -16,7 +16,7 @@ from backend.outputs import read_request, save_picture
 from backend.outputs.png import encode_png
 from backend.production.provenance import provenance
 from backend.wire import CONTROL_KINDS, Control, Enhancement, FailureError, FailureKind, GenerationRequest, Stage
-from backend.wire.enhancement import DATA_KINDS
+from backend.wire.enhancement import DATA_KINDS, DETAIL_MAX
 from backend.wire.finishes import BY_STYLE, FINISHES
 from backend.wire.request import CONTROLS_MAX, SAMPLERS, SCHEDULES, SEED_MAX, TASKS
 from backend.wire.speeds import SPEEDS
@@ -37,8 +37,10 @@ def enhancements() -> st.SearchStrategy[Enhancement]:
     names = st.sampled_from(("", "RealESRGAN_x4plus", "4x-UltraSharp (old)"))
     finishes = st.sampled_from(("", BY_STYLE, *FINISHES))
     scales, shares = st.floats(1.5, 8.0), st.floats(0.0, 1.0)
-    pictures = st.builds(Enhancement, scales, names, st.booleans(), names, shares, finishes)
-    maps = st.builds(Enhancement, scales, names, tileable=st.booleans(), data=st.sampled_from(DATA_KINDS))
+    larger = {"scale": scales, "network": names, "upscale_fidelity": shares}
+    faces = {"faces": st.booleans(), "face_network": names, "fidelity": shares}
+    pictures = st.builds(Enhancement, **larger, **faces, finish=finishes, detail=st.floats(0.0, DETAIL_MAX))
+    maps = st.builds(Enhancement, **larger, tileable=st.booleans(), data=st.sampled_from(DATA_KINDS))
     return pictures | maps
 
 
