@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import enhance_options
 from .generate import DONE, FAILED, USAGE, size
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def add_to(commands: Any) -> None:
     add("--loras", default="", metavar="NAMES", help="of files in the models folder, such as turbo,ink")
     add("--true-cfg", type=float, default=1.0, metavar="SCALE", help="above 1 each step takes two passes")
     add("--reference", action="store_true", help="with a reference picture")
+    add("--speed", default="exact", metavar="NAME", help='"exact" (the default), or a faster one, such as "eight_bit"')
     add("--device", default="auto", help='"auto", "cpu", "cuda:1" …; with --memory one of cuda, mps and cpu')
     add(
         "--memory",
@@ -51,6 +53,7 @@ def add_to(commands: Any) -> None:
     add("--host-memory", type=float, default=0.0, metavar="GB", help="main memory of that machine (default: unknown)")
     add("--cache", type=Path, metavar="FOLDER", help="the cache of earlier runs, which knows how long they took")
     add("--json", action="store_true", help="print all of it as one line of JSON")
+    enhance_options.add_to(parser, "how many times as large the picture is made once it is painted, 1.5 to 8")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -115,4 +118,6 @@ def _request(options: argparse.Namespace) -> GenerationRequest:
         negative_prompt="what is away from it" if options.true_cfg > 1.0 else "",
         true_cfg=options.true_cfg,
         reference_strength=1.0 if options.reference else 0.0,
+        speed=options.speed,
+        enhancement=enhance_options.enhancement(options),
     )

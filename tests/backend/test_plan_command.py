@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from backend.__main__ import main
 from backend.production import Production
 from backend.production.stage_times import StageTimes
 from backend.wire import GenerationRequest, Progress
+from tests.backend.enhance_samples import write_compact
 from tests.backend.samples import made, run
 
 
@@ -41,6 +43,22 @@ def test_all_of_it_as_json(capsys: pytest.CaptureFixture[str], models_folder: Pa
     without = called(capsys, "--models", str(models_folder), *options, "--json")
     peaks = [json.loads(one[1])["peaks"]["denoising"] for one in (with_control, without)]
     assert peaks[0] > peaks[1]
+
+
+def test_it_counts_what_enhances_the_picture_and_8_bit_products(
+    capsys: pytest.CaptureFixture[str], models_folder: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "models"
+    shutil.copytree(models_folder, there)
+    write_compact(there / "upscalers" / "small.safetensors")
+    options = ["--models", str(there), "--model", "random-weights", "--device", "cuda", "--memory", "8", "--json"]
+    plain, larger, fast = (
+        json.loads(called(capsys, *options, *more)[1]) for more in ([], ["--by", "4"], ["--speed", "eight_bit"])
+    )
+    assert "enhancing" not in plain["peaks"] and larger["peaks"]["enhancing"] > 0
+    assert plain["placement"]["transformer"] == "unpacked" and fast["placement"]["transformer"] == "packed"
+    code, _, err = called(capsys, *options, "--by", "40")
+    assert code == 2 and "1.5 to 8" in err
 
 
 def test_what_does_not_fit_is_an_exit_status(capsys: pytest.CaptureFixture[str], models_folder: Path) -> None:
