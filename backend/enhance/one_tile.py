@@ -42,7 +42,8 @@ class TileWork:
         crop = as_float(self._cut(pixels, row, column))
         at = row, column
         if crop.shape[2] not in (2, 4):
-            return np.concatenate([self._colours(part, at) for part in self._together(crop)], axis=2)
+            parts = [self._colours(part, at) for part in self._together(crop)]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         alpha = crop[..., -1:]
         colours = fill_hidden(crop[..., :-1], np.clip(alpha, 0.0, 1.0))
         return np.concatenate(
@@ -83,7 +84,7 @@ class TileWork:
         """(h, w, 1 or 3) of a crop, 0..1 -> what the network makes of it, at the size of the result."""
         image = _tensor(shown)
         if self.network is None:
-            return np.clip(self._resampled(image, at, 1), 0.0, 1.0)
+            return _shown(self._resampled(image, at, 1))
         height, width = shown.shape[:2]
         short = max(0, SIDE_MIN - width), max(0, SIDE_MIN - height)
         given = pad(image, (0, short[0], 0, short[1]), mode="replicate").expand(-1, self.network.channels, -1, -1)
@@ -93,7 +94,7 @@ class TileWork:
             found = found.mean(1, keepdim=True)
         if scale > 1:
             found = back_projected(found, image, self.fidelity)
-        return np.clip(self._resampled(found, at, scale), 0.0, 1.0)
+        return _shown(self._resampled(found, at, scale))
 
     def _resampled(self, image: Tensor, at: tuple[Tile, Tile], scale: int) -> NDArray[np.float32]:
         rows, columns = (
@@ -104,6 +105,11 @@ class TileWork:
             for tile, out, length in zip(at, self.out_size, self.size, strict=True)
         )  # fmt: skip
         return resample(image, rows, columns)[0].permute(1, 2, 0).cpu().numpy()
+
+
+def _shown(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same array, with what a screen cannot show cut off."""
+    return np.clip(values, 0.0, 1.0, out=values)
 
 
 def _tensor(values: NDArray[np.float32]) -> Tensor:

@@ -28,7 +28,9 @@ def from_float(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any
     if dtype.kind == "f":
         return values.astype(dtype)
     most = np.iinfo(dtype).max
-    return np.rint(np.clip(values, 0.0, 1.0) * np.float32(most)).astype(dtype)
+    scaled = np.clip(values, 0.0, 1.0)
+    scaled *= np.float32(most)
+    return np.rint(scaled, out=scaled).astype(dtype)
 
 
 def unit_normals(values: NDArray[np.float32]) -> NDArray[np.float32]:
