@@ -12,7 +12,7 @@ import numpy as np
 from ..wire import FailureError, FailureKind
 from .networks import Network
 from .pixels import as_float, from_float
-from .tiles import Tile, plan_axis
+from .tiles import Tile, plan_axis, rising, up
 from .upscale import FACTOR_MIN, upscale
 
 if TYPE_CHECKING:
@@ -146,18 +146,12 @@ def ring_axis(length: int, side: int, overlap: int) -> list[Tile]:
     for index in range(count):
         left, right = step * index, step * (index + 1)
         start = math.floor((left - overlap / 2) / ALIGN) * ALIGN
-        stop = start + -(-math.ceil(right + overlap / 2 - start) // ALIGN) * ALIGN
+        stop = start + up(math.ceil(right + overlap / 2 - start), ALIGN)
         first, end = math.floor(left - ramp / 2), math.ceil(right + ramp / 2)
         places = np.arange(first, end) + 0.5
-        weights = _rising((places - left) / ramp + 0.5) - _rising((places - right) / ramp + 0.5)
+        weights = rising((places - left) / ramp + 0.5) - rising((places - right) / ramp + 0.5)
         tiles.append(Tile(start, stop, first, end, weights.astype(np.float32), 0, 0))
     return tiles
-
-
-def _rising(t: NDArray[Any]) -> NDArray[Any]:
-    """0 at 0, 1 at 1, level at both ends."""
-    t = np.clip(t, 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def _folded(values: NDArray[np.float32], margin: int, axis: int) -> NDArray[np.float32]:
@@ -175,7 +169,7 @@ def tile_side(length: int, side: int, overlap: int) -> int:
     """How long the tiles of an axis are: as few as may be, of at most STRETCH times the side, and of about a size."""
     most = int(side * STRETCH)
     count = 1 if length <= most else math.ceil((length - overlap) / (most - overlap))
-    return -(-math.ceil((length + (count - 1) * overlap) / count) // ALIGN) * ALIGN
+    return up(math.ceil((length + (count - 1) * overlap) / count), ALIGN)
 
 
 def _painted(pixels: NDArray[Any], row: Tile, column: Tile, detail: Detail) -> NDArray[np.float32]:

@@ -53,12 +53,12 @@ def plan_axis(
     as in a texture that tiles, and the first tile sees what the last one shows. ramp_part: see RAMP_PART.
     """
     align = max(1, align)
-    tile, overlap = _up(tile, align), _up(overlap, align)
-    around = _up(overlap // 2, align) if ring else 0
+    tile, overlap = up(tile, align), up(overlap, align)
+    around = up(overlap // 2, align) if ring else 0
     low, high = -around, length + around
     if high - low <= tile:
         return [_tile(low, high, 0.0, 0.0, float(length), 0.0, length, out_length)]
-    last = _up(high - tile - low, align)
+    last = up(high - tile - low, align)
     count = 1 + math.ceil(last / (tile - overlap))
     starts = [low + align * round(last * index / (count - 1) / align) for index in range(count)]
     seams = [(starts[index + 1] + min(starts[index] + tile, high)) / 2 for index in range(count - 1)]
@@ -91,10 +91,10 @@ def _tile(
     head = tail = 0
     if ramp_left > 0:
         head = _first_after(left + ramp_left / 2, step) - first
-        weights[:head] = _ramp((places[:head] - left) / ramp_left + 0.5)
+        weights[:head] = rising((places[:head] - left) / ramp_left + 0.5)
     if ramp_right > 0:
         tail = end - _first_after(right - ramp_right / 2, step)
-        weights[len(weights) - tail :] = 1.0 - _ramp((places[len(weights) - tail :] - right) / ramp_right + 0.5)
+        weights[len(weights) - tail :] = 1.0 - rising((places[len(weights) - tail :] - right) / ramp_right + 0.5)
     return Tile(start, stop, first, end, weights.astype(np.float32), head, tail)
 
 
@@ -103,11 +103,12 @@ def _first_after(place: float, step: float) -> int:
     return max(0, math.ceil(place / step - 0.5))
 
 
-def _ramp(t: NDArray[Any]) -> NDArray[Any]:
+def rising(t: NDArray[Any]) -> NDArray[Any]:
     """0 at 0, 1 at 1, level at both ends."""
     t = np.clip(t, 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-def _up(value: int, multiple: int) -> int:
+def up(value: int, multiple: int) -> int:
+    """The least multiple that is no smaller."""
     return -(-value // multiple) * multiple
