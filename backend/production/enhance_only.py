@@ -36,11 +36,10 @@ def _made(
     job.forecast = Forecast(kept.times.expected(run, passes, loaded))
     with job.stage("loading"):
         prepare_libraries()
-        from ..flux.device import choose_device
         from ..flux.memory import reset_peak
 
         files_before = fingerprint(order.files())
-        device = choose_device(device_name)[0]
+        device = keeper.device
         reset_peak(device)
     plan = {**order.plan, **plan_of_networks(order.networks)}
     pixels = Enhancer(device, keeper).enhanced(maps.picture, order, job, maps.reference)

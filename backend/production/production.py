@@ -36,7 +36,6 @@ from .result_cache import CACHE_BYTES
 from .stage_times import RunClass
 
 if TYPE_CHECKING:
-    from ..flux.model import FluxModel
     from .job import OnPreview
 
 log = logging.getLogger("grisaille.production")
@@ -110,11 +109,6 @@ class Production:
     def forget(self) -> None:
         """Lets go of the loaded model and the memory it took."""
         self._keeper.forget()
-
-    @property
-    def _loaded(self) -> tuple[tuple[object, ...], FluxModel] | None:
-        """What the model that is kept was loaded from, and the model."""
-        return self._keeper.loaded
 
     def _run(
         self, request: GenerationRequest, maps: ControlMaps, digests: Mapping[str, str], job: Job

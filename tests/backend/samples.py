@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -12,6 +12,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from backend.production import Production
 from backend.wire import ControlMaps, Failure, GenerationRequest, GenerationResult, Progress
+
+if TYPE_CHECKING:
+    from backend.flux.model import FluxModel
 
 CONFIG: dict[str, Any] = {
     "patch_size": 1,
@@ -55,6 +58,12 @@ def run(
     return production.run(
         request, maps, on_progress=on_progress, on_preview=on_preview, is_cancelled=is_cancelled, digests=digests
     )
+
+
+def kept_model(production: Production) -> FluxModel:
+    """The model that was loaded last, or a test failure where there is none."""
+    assert production._keeper.loaded is not None
+    return production._keeper.loaded[1]
 
 
 def made(result: GenerationResult | Failure) -> GenerationResult:

@@ -9,7 +9,7 @@ import pytest
 from backend.models import find_model
 from backend.production import Production
 from backend.wire import Control, Failure, FailureKind, GenerationRequest, GenerationResult, Progress
-from tests.backend.samples import failed, made, run
+from tests.backend.samples import failed, kept_model, made, run
 
 REQUEST = GenerationRequest("a red cube", 64, 64, steps=1, model="random-weights", controls=(Control("depth"),))
 Outcome = GenerationResult | Failure
@@ -39,9 +39,7 @@ def counted(models_folder: Path, stage: str, yes_from: int = 10**9) -> tuple[Ask
 def test_loading_asks_at_every_layer(models_folder: Path) -> None:
     asked, engine, result = counted(models_folder, "loading")
     made(result)
-    model = engine._loaded[1] if engine._loaded is not None else None
-    assert model is not None
-    layers = len(list(model.transformer.model.modules()))
+    layers = len(list(kept_model(engine).transformer.model.modules()))
     assert asked.count > layers > 30
 
 

@@ -34,7 +34,7 @@ from backend.models.model_folder import CONTROLNET_WEIGHTS
 from backend.production import Production
 from backend.wire import Control, FailureError, FailureKind
 from tests.backend.diffusers_reference import REQUEST, control_inputs, ours, pipeline_parts
-from tests.backend.samples import made, make_maps, pixels, run
+from tests.backend.samples import kept_model, made, make_maps, pixels, run
 from tools.random_model import CONTROLNET, TEXT_TOKENS, TRANSFORMER, XLABS, randomised
 
 CPU = torch.device("cpu")
@@ -256,8 +256,7 @@ def test_a_model_says_how_its_nets_are_packed(own_models_folder: Path) -> None:
     engine = Production(own_models_folder, "cpu")
     packed = made(run(engine, request, maps))
     assert packed.plan["controls"] == {"depth": "controlnet: depth Q8_0"}
-    assert engine._loaded is not None
-    assert packed_types(next(iter(engine._loaded[1].nets.values()))) >= {"Q8_0"}
+    assert packed_types(next(iter(kept_model(engine).nets.values()))) >= {"Q8_0"}
     difference = np.abs(pixels(packed.png).astype(int) - pixels(whole.png))
     assert 0 < difference.mean() < 8
     data["controlnets"][0]["weights"] = "Q9"

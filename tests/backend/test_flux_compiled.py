@@ -32,7 +32,7 @@ from backend.production.model_keeper import ModelKeeper
 from backend.wire import Control, GenerationRequest, GenerationResult
 from backend.wire.request import Stage
 from tests.backend.lora_samples import random_ranks, write_lora
-from tests.backend.samples import failed, made, pixels, run, texts_of
+from tests.backend.samples import failed, kept_model, made, pixels, run, texts_of
 from tests.backend.test_flux_graphs import Replayer
 
 REQUEST = GenerationRequest("compiled", 64, 64, steps=3, model="random-weights", controls=(Control("depth"),))
@@ -59,8 +59,7 @@ def running(production: Production, monkeypatch: pytest.MonkeyPatch) -> Iterator
     )
     WANTED["placement"] = Placement()
     made(run(production, replace(REQUEST, steps=1)))
-    assert production._loaded is not None
-    running = production._loaded[1].running
+    running = kept_model(production).running
     running.programs = CompiledBlocks()
     WANTED["placement"] = Placement(compiled=True)
     yield running
@@ -99,7 +98,7 @@ def test_the_first_job_runs_as_it_is_and_the_next_one_compiled(production: Produ
     assert paint(production, replace(REQUEST, steps=7))[0], "other steps are other rows of the same tables"
     assert twice(production, running, replace(REQUEST, width=96)) == [False, True]
     assert paint(production, REQUEST)[0], "both sizes are kept"
-    net = production._loaded[1].transformer.model  # type: ignore[index]
+    net = kept_model(production).transformer.model
     assert all("forward" not in vars(block) for block in net.transformer_blocks)
 
 
@@ -116,7 +115,7 @@ def test_blocks_of_8_bits_are_compiled_as_such(production: Production, running: 
 def test_loras_ask_for_programs_of_their_own_but_other_strengths_do_not(
     production: Production, running: Running, reference: FluxTransformer2DModel, tmp_path: Path
 ) -> None:
-    model = production._loaded[1]  # type: ignore[index]
+    model = kept_model(production)
     layers = ["transformer_blocks.0.attn.to_q", "single_transformer_blocks.0.proj_out"]
     path = write_lora(tmp_path / "style.safetensors", random_ranks(reference.state_dict(), 1, layers=layers))
     assert twice(production, running, REQUEST) == [False, True]
@@ -161,7 +160,7 @@ def test_a_picture_says_how_it_was_painted_and_is_found_by_what_was_asked(
     monkeypatch.setattr(ladder, "place", as_asked)
     keeping = Production(models_folder, "cpu", cache_folder=tmp_path)
     first: GenerationResult = made(run(keeping, REQUEST))
-    model = keeping._loaded[1]  # type: ignore[index]
+    model = kept_model(keeping)
     assert model.places.placement.compiled and model.running.programs.wait(120)
     remembered = json.loads(texts_of(first.png)["grisaille:plan"])
     assert remembered["compiled"] is remembered["placement"]["compiled"] is first.plan["placement"]["compiled"] is False
@@ -256,14 +255,14 @@ from backend.flux.placement import Placement
 from backend.production import Production
 from backend.production.model_keeper import ModelKeeper
 from backend.wire import GenerationRequest
-from tests.backend.samples import made, run
+from tests.backend.samples import kept_model, made, run
 from tools.random_model import write_random_model
 logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(name)s: %(message)s")
 write_random_model(Path(sys.argv[1]))
 production = Production(Path(sys.argv[1]), "cpu")
 request = GenerationRequest("a", 64, 64, steps=1, model="random-weights")
 made(run(production, request))
-running = production._loaded[1].running
+running = kept_model(production).running
 real = ModelKeeper._model
 ModelKeeper._model = lambda self, folder, placement, job: real(self, folder, Placement(compiled=True), job)
 """

@@ -22,7 +22,7 @@ from backend.flux.samplers import SAMPLERS, euler
 from backend.flux.schedules import Shift, simple
 from backend.production import Production
 from backend.wire import Control, GenerationRequest
-from tests.backend.samples import made, run
+from tests.backend.samples import kept_model, made, run
 
 
 @pytest.mark.parametrize("steps", [1, 4, 28])
@@ -158,8 +158,7 @@ def test_nothing_is_done_twice(production: Production, monkeypatch: pytest.Monke
         controls=(Control("depth", end=0.25), Control("line", start=0.5), Control("normal", 0.0)),
     )
     made(run(production, request))
-    assert production._loaded is not None
-    model = production._loaded[1]
+    model = kept_model(production)
     counts: Counter[str] = Counter()
     parts: dict[str, torch.nn.Module] = {
         "clip": model.text.clip,

@@ -21,7 +21,7 @@ from backend.flux.model import FluxModel
 from backend.flux.modulation import ADALN, LookUp, looked_up
 from backend.production import Production
 from backend.wire import Control, FailureKind, GenerationRequest
-from tests.backend.samples import failed, made, run
+from tests.backend.samples import failed, kept_model, made, run
 
 REQUEST = GenerationRequest("looked up", 64, 64, steps=6, model="random-weights", controls=(Control("depth"),))
 CALLS = 5
@@ -30,8 +30,7 @@ CALLS = 5
 @pytest.fixture
 def loaded(production: Production) -> FluxModel:
     made(run(production, REQUEST))
-    assert production._loaded is not None
-    return production._loaded[1]
+    return kept_model(production)
 
 
 def conditions(model: FluxModel, prompt: str) -> Conditions:

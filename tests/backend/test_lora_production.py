@@ -14,7 +14,7 @@ from diffusers import FluxTransformer2DModel
 from backend.production import Production
 from backend.wire import GenerationRequest, GenerationResult, LoRA
 from tests.backend.lora_samples import random_ranks, write_lora
-from tests.backend.samples import failed, made, pixels, run, texts_of
+from tests.backend.samples import failed, kept_model, made, pixels, run, texts_of
 
 REQUEST = GenerationRequest("a red cube", 64, 64, seed=2, steps=2, model="random-weights")
 
@@ -38,12 +38,11 @@ def painted(production: Production, *loras: LoRA) -> GenerationResult:
 def test_pictures_with_and_without(models: Path) -> None:
     production = Production(models, "cpu")
     before = painted(production)
-    assert production._loaded is not None
-    model = production._loaded[1]
+    model = kept_model(production)
     with_ink, with_more = painted(production, LoRA("ink", 0.5)), painted(production, LoRA("ink", 1.0))
     both = painted(production, LoRA("ink", 0.5), LoRA("oil", -0.5))
     after = painted(production)
-    assert production._loaded[1] is model, "nothing is loaded again"
+    assert kept_model(production) is model, "nothing is loaded again"
     assert (pixels(before.png) == pixels(after.png)).all()
     pictures = [pixels(result.png).astype(int) for result in (before, with_ink, with_more, both)]
     assert all(np.abs(a - b).mean() > 1.0 for i, a in enumerate(pictures) for b in pictures[:i])
@@ -68,7 +67,7 @@ def test_one_that_is_not_there_is_named_with_those_that_are(models: Path) -> Non
     production = Production(models, "cpu")
     failure = failed(run(production, replace(REQUEST, loras=(LoRA("woodcut"),))))
     assert failure.kind == "model_missing" and "'woodcut'" in failure.message
-    assert "both, oil, ink" in failure.hint and production._loaded is None, "said before anything is loaded"
+    assert "both, oil, ink" in failure.hint and production._keeper.loaded is None, "said before anything is loaded"
 
 
 def test_one_for_another_model_leaves_the_model_as_it_was(models: Path, reference: FluxTransformer2DModel) -> None:

@@ -25,7 +25,7 @@ from tests.backend.apart import apart
 from tests.backend.enhance_samples import painted, write_compact
 from tests.backend.live_bytes import LiveBytes
 from tests.backend.plan_models import GB, card, cpu, model
-from tests.backend.samples import failed, made, pixels, run
+from tests.backend.samples import failed, kept_model, made, pixels, run
 
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "RealESRGAN_x4plus": (
@@ -122,8 +122,7 @@ def test_network_and_model_make_room_for_each_other(folder: Path, monkeypatch: p
         monkeypatch.setattr(NetworkPart, "size", lambda self: room)
         assert np.array_equal(pixels(made(enhance(production)).png), there)
         assert log == ["come", "leave", "come"]
-        assert production._loaded is not None
-        residency = production._loaded[1].places.residency
+        residency = kept_model(production).places.residency
         assert not residency.here(), "the model has left for the last doubling"
         log.clear()
         assert np.array_equal(pixels(made(enhance(production)).png), there), "and comes again"
@@ -137,7 +136,7 @@ def test_where_memory_runs_out_all_the_same_the_model_leaves(folder: Path, monke
     real = Network.__call__
 
     def call(self: Network, image: torch.Tensor) -> torch.Tensor:
-        if production._loaded is not None:
+        if production._keeper.loaded is not None:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(self, image)
 

@@ -16,7 +16,7 @@ import pytest
 from backend.production import Production
 from backend.production.provenance import version
 from backend.wire import Control, ControlMaps, FailureKind, GenerationRequest, Progress
-from tests.backend.samples import failed, made, make_maps, pixels, run, texts_of
+from tests.backend.samples import failed, kept_model, made, make_maps, pixels, run, texts_of
 
 REQUEST = GenerationRequest(
     "a red cube, été",
@@ -213,15 +213,15 @@ made(run(Production(Path({str(models_folder)!r}), "cpu"),
 def test_keeps_the_model_until_a_file_changes(own_models_folder: Path) -> None:
     engine = Production(own_models_folder, "cpu")
     before = made(run(engine, REQUEST))
-    kept = engine._loaded
+    kept = kept_model(engine)
     made(run(engine, replace(REQUEST, seed=8)))
-    assert engine._loaded is kept
+    assert kept_model(engine) is kept
 
     from tools.random_model import write_random_model
 
     write_random_model(own_models_folder, seed=1)
     after = made(run(engine, REQUEST))
-    assert engine._loaded is not kept
+    assert kept_model(engine) is not kept
     assert not np.array_equal(pixels(after.png), pixels(before.png))
 
 

@@ -203,7 +203,7 @@ def test_out_of_memory_for_real(models_folder: Path) -> None:
     failure = failed(run(engine, REQUEST, on_preview=allocate))
     assert failure.kind == FailureKind.OUT_OF_MEMORY
     check_sentence(failure)
-    assert engine._loaded is None, "the model's memory is given back"
+    assert engine._keeper.loaded is None, "the model's memory is given back"
     made(run(engine, REQUEST))
 
 

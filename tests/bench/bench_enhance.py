@@ -47,10 +47,8 @@ def _time(path: Path) -> Figure:
 
     net = load_network(path)
     picture, tile, counts, ratios = painted(SIDE, SIDE), torch.rand(1, 3, TILES["cpu"], TILES["cpu"]), [], []
-    # Every tile that is cut is of this size.
-    assert {one.stop - one.start for one in plan_axis(SIDE, 4 * SIDE, TILES["cpu"], OVERLAPS[net.architecture])} == {
-        TILES["cpu"]
-    }
+    cut = plan_axis(SIDE, 4 * SIDE, TILES["cpu"], OVERLAPS[net.architecture])
+    assert {one.stop - one.start for one in cut} == {TILES["cpu"]}, "every tile that is cut is of the size timed"
     with torch.inference_mode():
         for _ in range(ROUNDS + 1):
             started = time.perf_counter()

@@ -18,7 +18,7 @@ from backend.production.batch import paint_batch
 from backend.production.inputs import control_inputs, control_pictures
 from backend.wire import Control, GenerationRequest, GenerationResult, Progress
 from backend.wire.framing import array_digest
-from tests.backend.samples import made, make_maps
+from tests.backend.samples import kept_model, made, make_maps
 from tests.backend.samples import run as paint
 from tests.bench.figure import Figure
 
@@ -61,12 +61,11 @@ def _second_picture(models: Path) -> Figure:
 
 def _bare(production: Production, models: Path, request: GenerationRequest) -> float:
     """Seconds that the engine takes to paint and decode, everything before that done."""
-    assert production._loaded is not None
     folder = find_model(models, request.model)
     choices = choose_nets([control.kind for control in request.controls], folder.controlnets, folder.name, {})
     pictures = control_pictures(choices, MAPS, (SIDE, SIDE))
     with without_gradients():
-        job = PictureJob(production._loaded[1], request, control_inputs(request, choices, pictures))
+        job = PictureJob(kept_model(production), request, control_inputs(request, choices, pictures))
         job.read_text()
         for control in job.controls:
             job.read_control(control)
@@ -133,9 +132,9 @@ def _after_cold(production: Production, call: Callable[[], object]) -> float:
 @contextmanager
 def _cold(production: Production) -> Iterator[None]:
     """The model is loaded, and has read neither the prompt nor the controls."""
-    assert production._loaded is not None
-    production._loaded[1].prompts.clear()
-    production._loaded[1].control_latents.clear()
+    model = kept_model(production)
+    model.prompts.clear()
+    model.control_latents.clear()
     yield
 
 
