@@ -101,7 +101,7 @@ class CompiledBlocks:
                 return _call(program, block, **inputs)
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # as in `_make`
+            except Exception as error:  # what a compiler made fails in as many ways as a compiler does
                 if inputs["hidden_states"].is_cuda and torch.cuda.is_current_stream_capturing():
                     raise  # what cannot be recorded may well run
                 self._give_up(error)

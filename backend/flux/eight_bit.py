@@ -192,7 +192,10 @@ def eight_bit_layer(
 
 def own_weights(layer: nn.Module) -> list[Tensor]:
     """What a layer of 8 bits stands in for; the bias they share."""
-    return [layer.packed] if isinstance(layer, QuantisedLinear) else [layer.weight]  # type: ignore[list-item]
+    if isinstance(layer, QuantisedLinear):
+        return [layer.packed]
+    assert isinstance(layer, nn.Linear)
+    return [layer.weight]
 
 
 def made_tensors(net: nn.Module) -> list[Tensor]:
@@ -208,14 +211,15 @@ def product_bytes(net: nn.Module) -> tuple[int, int]:
     return made, sum(weight.nbytes for layer in layers for weight in own_weights(layer))
 
 
-def block_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
+def block_layers(net: nn.Module) -> list[tuple[str, QuantisedLinear | LowRankLinear | nn.Linear]]:
     """The linear layers of a net's blocks, but for adaLN's, by name; those whose sides suit a product of 8 bits."""
     adaln = {id(part) for layer in adaln_layers(net) for part in layer.linear.modules()}
-    found: list[tuple[str, nn.Module]] = []
+    found: list[tuple[str, QuantisedLinear | LowRankLinear | nn.Linear]] = []
     for name, layer in net.named_modules():
+        if not isinstance(layer, QuantisedLinear | LowRankLinear | nn.Linear):
+            continue
         is_inside = name.startswith(("transformer_blocks.", "single_transformer_blocks."))
-        is_linear = isinstance(layer, QuantisedLinear | LowRankLinear | nn.Linear)
-        if not is_inside or not is_linear or id(layer) in adaln or ".base" in name:
+        if not is_inside or id(layer) in adaln or ".base" in name:
             continue
         if layer.in_features % ALIGNED == 0 and layer.out_features % ALIGNED == 0:
             found.append((name, layer))

@@ -109,8 +109,8 @@ class NetCalls:
         added = [tensor for one in residuals for tensor in (*one.double, *one.single)]
 
         def again(given: Tensors) -> Tensors:
-            latents, told, added = given[0], _told(given[1:5]), given[5:]
-            return [run(net, latents, told, 0, _as_kinds(kinds, added))]
+            latents, prepared, added = given[0], _prepared_of(given[1:5]), given[5:]
+            return [run(net, latents, prepared, 0, _residuals_of(kinds, added))]
 
         return self._called(("velocity", id(net), kinds), again, [latents, *_tensors(prepared, call), *added])[0]
 
@@ -123,7 +123,7 @@ class NetCalls:
             return run(net, latents, condition, prepared, call, weight)
 
         def again(given: Tensors) -> Tensors:
-            found = run(net, given[0], given[1], _told(given[2:6]), 0, weight)
+            found = run(net, given[0], given[1], _prepared_of(given[2:6]), 0, weight)
             return [*found.double, *found.single]
 
         key = ("residuals", id(net), weight)
@@ -175,12 +175,12 @@ def _tensors(prepared: Prepared, call: int) -> Tensors:
     return [prepared.text, *prepared.rotary, prepared.modulation[call : call + 1]]
 
 
-def _told(given: Tensors) -> Prepared:
+def _prepared_of(given: Tensors) -> Prepared:
     text, cosine, sine, modulation = given
     return Prepared(text, (cosine, sine), modulation)
 
 
-def _as_kinds(kinds: Sequence[tuple[int, int, bool]], added: Tensors) -> list[Residuals]:
+def _residuals_of(kinds: Sequence[tuple[int, int, bool]], added: Tensors) -> list[Residuals]:
     """Residuals of these kinds again: how many for double and for single blocks, and whether they take turns."""
     found, first = [], 0
     for double, single, repeats in kinds:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def bench(scratch: Path, *words: str) -> int:
     return stop.value.code
 
 
-def parts_of(scratch: Path) -> dict[str, dict[str, object]]:
+def parts_of(scratch: Path) -> dict[str, dict[str, Any]]:
     return json.loads((scratch / "bench-tiny.json").read_text())["parts"]
 
 
@@ -52,7 +53,7 @@ def test_the_whole_benchmark_at_a_tiny_size(scratch: Path, tmp_path: Path, capsy
     assert all("CUDA" in str(parts[name]["left_out"]) for name in CAPPED)
     table = capsys.readouterr().out
     assert table.count(NOT_MEASURED) == len(CAPPED)
-    assert 0.0 < parts["eight_bit"]["values"]["error"] < 0.1  # type: ignore[index]
+    assert 0.0 < parts["eight_bit"]["values"]["error"] < 0.1
     text = page.read_text()
     assert text.startswith("# Benchmarks\n\nOurs.\n") and text.endswith("\n## Later\n\nstays\n")
     assert "old" not in text and table.strip() in text
@@ -112,7 +113,7 @@ def test_what_is_near_is_compared_with_the_exact_loop_that_ran(scratch: Path, mo
     without(scratch, "cached")
     assert bench(scratch, "--parts", "cached") == 0
     assert speeds == ["cached", "exact", "cached"]
-    assert parts_of(scratch)["cached"]["values"]["error"] == first["error"]  # type: ignore[index]
+    assert parts_of(scratch)["cached"]["values"]["error"] == first["error"]
 
 
 def test_where_the_time_of_a_step_goes(scratch: Path, tmp_path: Path) -> None:

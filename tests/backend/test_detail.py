@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,11 +145,11 @@ def test_cancelling_stops_within_a_tile(engine: Production, monkeypatch: pytest.
     asked: list[int] = []
     real = PictureJob.denoise
 
-    def denoise(self: PictureJob, on_step: object) -> None:
+    def denoise(self: PictureJob, on_step: Callable[[int, torch.Tensor], None]) -> None:
         def step(index: int, tokens: torch.Tensor) -> None:
             if self.request.task == "image_to_image":
                 asked.append(index)
-            on_step(index, tokens)  # type: ignore[operator]
+            on_step(index, tokens)
 
         real(self, step)
 

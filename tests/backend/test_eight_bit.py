@@ -167,7 +167,7 @@ def test_the_plan_counts_what_they_take(folder: ModelFolder) -> None:
     mine, sizes = load_apart(folder), model_sizes(folder)
     assert sizes.shape is not None
     layers = [layer for _, layer in block_layers(mine.transformer.model)]
-    assert sizes.shape.products == sum(layer.in_features * layer.out_features for layer in layers)  # type: ignore[operator]
+    assert sizes.shape.products == sum(layer.in_features * layer.out_features for layer in layers)
     picture(mine, IN_8_BITS)
     card = Machine("cuda", "a card", 10**9, 10**9, 10**10, 10**10)
     work = Work(64, 64, calls=2, eight_bit=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from backend.flux.denoise import Negative
+from backend.flux.forward import Prepared
 from backend.flux.journal import Journal, Known
 from backend.flux.model import FluxModel
 from backend.flux.picture_job import PictureJob
@@ -218,11 +219,12 @@ def test_true_cfg_takes_its_pass_where_a_control_comes_or_goes(model: FluxModel,
 
 
 def test_what_a_step_cache_leaves_out_makes_the_second_pass_due_later() -> None:
-    negative = Negative(None, 2.0, [True, True, False, True, False, False])  # type: ignore[arg-type]
-    known = Known(1, torch.zeros(1))
+    nothing = torch.zeros(1)
+    prepared = Prepared(nothing, (nothing, nothing), nothing)
+    negative, known = Negative(prepared, 2.0, [True, True, False, True, False, False]), Known(1, nothing)
     assert negative.is_due(0, None) and not negative.is_due(2, known)
     assert negative.is_due(3, known) and negative.is_due(4, known), "call 3 was left out"
-    assert not negative.is_due(4, Known(3, torch.zeros(1)))
+    assert not negative.is_due(4, Known(3, nothing))
 
 
 def test_a_stand_in_is_nearer_than_no_second_pass(shipped: Production) -> None:

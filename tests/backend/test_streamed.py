@@ -33,6 +33,13 @@ def plain_model(folder: ModelFolder) -> FluxModel:
     return load_engine(folder)
 
 
+def gathered(model: FluxModel, key: str) -> int:
+    """How many blocks of a net that streams are in pinned memory."""
+    stream = model.places._nets[key].stream
+    assert stream is not None
+    return len(stream.gathered)
+
+
 def test_streaming_takes_two_blocks_on_the_device(folder: ModelFolder) -> None:
     model = load_apart(folder, Placement("streamed"))
     blocks, where = model.transformer.model.transformer_blocks, model.places
@@ -49,7 +56,7 @@ def test_streaming_takes_two_blocks_on_the_device(folder: ModelFolder) -> None:
 def test_weights_beyond_the_limit_are_not_pinned(folder: ModelFolder, plain_model: FluxModel) -> None:
     wanted = painted_once(plain_model)
     whole = load_apart(folder, Placement("streamed"))
-    assert len(whole.places._nets[TRANSFORMER].stream.gathered) == 4  # type: ignore[union-attr]
+    assert gathered(whole, TRANSFORMER) == 4
     limit = whole.places.mover.pinned // 2
     with torch.inference_mode(), apart(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("backend.flux.moves.pinned_limit", lambda: limit)
@@ -180,8 +187,7 @@ def test_the_transformer_has_the_pinned_memory_first(folder: ModelFolder) -> Non
     with torch.inference_mode(), apart(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("backend.flux.moves.pinned_limit", lambda: limit + 4096)
         model = load_model(model_files(folder), CPU, torch.float32, lambda: None, both)
-    streams = {key: model.places._nets[key].stream for key in (TRANSFORMER, T5)}
-    assert len(streams[TRANSFORMER].gathered) == 4 and len(streams[T5].gathered) == 0  # type: ignore[union-attr]
+    assert gathered(model, TRANSFORMER) == 4 and gathered(model, T5) == 0
 
 
 def test_loras_on_a_streamed_text_encoder(folder: ModelFolder, plain_model: FluxModel, tmp_path: Path) -> None:
